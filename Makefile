@@ -1,0 +1,87 @@
+# make demo   a complete relay on this machine, from nothing
+# make test   lint, types, and every test, against real peers
+# Needs Debian 12 or later. As root the Debian packages below are installed if missing;
+# otherwise the command that installs them is shown.
+
+PACKAGES      = rsync openssh-server openssh-client python3-venv
+TEST_PACKAGES = dcmtk libgdcm-tools orthanc mariadb-server
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+
+SHELL        = /bin/bash
+.SHELLFLAGS  = -euo pipefail -c
+.ONESHELL:
+.NOTPARALLEL:
+.PHONY: demo test lint format venv lock packages test-packages
+
+demo: packages venv
+	@exec $(BIN)/tackybox demo
+
+test: packages test-packages lint
+	@exec $(BIN)/pytest
+
+lint: venv
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: venv
+	@$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+venv: $(VENV)/.complete
+
+# Every wheel is checked against the lock's hashes, those that build our own package included.
+$(VENV)/.complete: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later, please")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# With the oldest Python that we support, so that what only that one needs is in the lock too.
+lock:
+	@made=$$(mktemp --directory); trap 'rm -rf "$$made"' EXIT
+	$(PYTHON) -m venv "$$made"
+	"$$made"/bin/pip install --quiet pip-tools
+	"$$made"/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
+	    --extra dev --build-deps-for editable --no-header --no-annotate --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links --output-file "$$made"/lock pyproject.toml
+	{ echo '# Made from pyproject.toml by: make lock'; cat "$$made"/lock; } > requirements.lock
+
+packages: need = $(PACKAGES)
+test-packages: need = $(TEST_PACKAGES)
+# The peers are wanted as programs. Their services are neither started now nor at the next boot.
+packages test-packages:
+	@missing=()
+	for package in $(need); do
+	    state=$$(dpkg-query --show --showformat='$${db:Status-Status}' "$$package" 2>/dev/null) || true
+	    [ "$$state" = installed ] || missing+=("$$package")
+	done
+	[ $${#missing[@]} -gt 0 ] || exit 0
+	if [ "$$(id -u)" -ne 0 ]; then
+	    echo "First, as root: apt-get install --no-install-recommends $${missing[*]}" >&2
+	    exit 1
+	fi
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e "$$policy" ]; then
+	    trap 'rm -f "$$policy"' EXIT
+	    printf '#!/bin/sh\nexit 101\n' > "$$policy"
+	    chmod +x "$$policy"
+	fi
+	echo "Installing $${missing[*]}" >&2
+	export DEBIAN_FRONTEND=noninteractive
+	said=$$({ apt-get update && apt-get install --yes --no-install-recommends "$${missing[@]}"; } \
+	    2>&1 < /dev/null) || { echo "$$said" >&2; exit 1; }
+	if [ -d /run/systemd/system ]; then
+	    for package in "$${missing[@]}"; do
+	        case $$package in
+	            openssh-server) systemctl disable --quiet ssh.service ssh.socket || true ;;
+	            mariadb-server) systemctl disable --quiet mariadb.service || true ;;
+	            orthanc) systemctl disable --quiet orthanc.service || true ;;
+	        esac
+	    done
+	fi

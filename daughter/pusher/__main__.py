@@ -1,0 +1,54 @@
+"""The pusher: accepted items fanned out, one courier per outlet, the journal shipped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from daughter.pusher.courier import Courier
+from mysql_utilities import retention
+from mysql_utilities.recorder import Recorder
+from tackybox import fanout, logs, service, shipping
+from tackybox.config import DaughterConfig, MotherGroup, load_daughter
+from tackybox.service import Stop
+from tackybox.spool import Spool
+
+
+def run() -> int:
+    """Keep one forked child per duty at work until told to stop."""
+    config = load_daughter()
+    logs.setup(config.name, "pusher", config.log_level)
+    stop = service.on_signals()
+    spool = Spool.open(config.spool)
+    children: dict[str, Callable[[Stop], None]] = {"fanout": partial(_fan_out, config, spool)}
+    for group in config.destinations:
+        children[f"courier {group.name}"] = partial(_carry, config, group, spool)
+    if config.sql is not None:
+        children["shipper"] = partial(shipping.run, config)
+    return service.supervise(children, stop, logs.get("pusher"))
+
+
+def _fan_out(config: DaughterConfig, spool: Spool, stop: Stop) -> None:
+    retention.start(spool.journal, config.journal_days, config.sql, stop)
+    with Recorder(spool.journal, config.name) as recorder:
+        fanout.run(
+            spool,
+            [group.name for group in config.destinations],
+            config.lanes,
+            recorder,
+            stop,
+            wait=lambda timeout_s: spool.bell.wait(timeout_s, stop),
+        )
+
+
+def _carry(config: DaughterConfig, group: MotherGroup, spool: Spool, stop: Stop) -> None:
+    with (
+        spool.work_outlet(group.name) as outlet,
+        Recorder(spool.journal, config.name) as recorder,
+    ):
+        Courier(config, group, spool, outlet, recorder, stop).run()
+
+
+if __name__ == "__main__":
+    sys.exit(service.main(run))

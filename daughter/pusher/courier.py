@@ -1,0 +1,280 @@
+"""The courier of one outlet: takes what waits to the first mother that works, forever.
+
+One forked child runs one courier. Its threads: `parallel` carriers that each take a batch, push it
+and have it signed for; a listener for the bell; and the main loop, which keeps the roads to the
+mothers open and acts on receipts. A push that failed after `commit` was asked is *in doubt*: those
+items stay in hand until the mother's receipts say what she has, because to send them again might
+store them twice, and to forget them might lose them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from daughter.pusher import compression
+from daughter.pusher.doubt import Doubts
+from daughter.pusher.rsync import Road, RoadError
+from daughter.pusher.settlement import Settlement
+from mysql_utilities.events import Kind
+from mysql_utilities.recorder import Recorder
+from tackybox import logs
+from tackybox.config import DaughterConfig, MotherGroup
+from tackybox.service import Backoff, Stop
+from tackybox.spool import Entry, Outlet, Spool, State
+
+_TICK_S = 0.5
+_FIRST_RETRY_S = 1.0
+_BATCH_LINK_S = 2.0  # a batch is about this long on the link, so that a high item soon follows
+_SMALLEST_BATCH_BYTES = 4 << 20
+_CLAIM_ENTRIES = 16
+_RATE_DECAY = 0.9
+
+
+class _Way:
+    """A road, and what this courier knows of it."""
+
+    def __init__(self, road: Road, cap_s: float, interval_s: float) -> None:
+        self.road = road
+        self.backoff = Backoff(_FIRST_RETRY_S, cap_s)
+        self.try_at_s = 0.0
+        self.receipts_at_s = 0.0
+        self.receipts_interval_s = interval_s
+        self.down_since_s: float | None = time.monotonic()
+        self.told = ""
+        self.why = ""
+
+
+class Courier:
+    """Delivers `outlet` of `spool` to the mothers of `group`."""
+
+    def __init__(
+        self,
+        config: DaughterConfig,
+        group: MotherGroup,
+        spool: Spool,
+        outlet: Outlet,
+        recorder: Recorder,
+        stop: Stop,
+    ) -> None:
+        self._config = config
+        self._outlet = outlet
+        self._recorder = recorder
+        self._stop = stop
+        self._log = logs.get("courier")
+        self._ways = [
+            _Way(Road(address, config), config.backoff_cap_s, config.receipts_interval_s)
+            for address in group.alternatives
+        ]
+        self._doubts = Doubts(
+            outlet, [way.road.name for way in self._ways], outlet.entries(State.ACTIVE)
+        )
+        self._settlement = Settlement(config, spool, outlet, self._doubts, recorder)
+        self._look = threading.Condition()
+        self._rate_bytes_s: float | None = None
+        self._failure: Exception | None = None
+
+    def run(self) -> None:
+        """Work until told to stop; batches in hand are finished or left in doubt.
+
+        Raises what a carrier failed with, other than a road.
+        """
+        threads = [
+            threading.Thread(target=self._carry_all, name=f"carrier {n}", daemon=True)
+            for n in range(self._config.parallel)
+        ]
+        threads.append(threading.Thread(target=self._listen, name="bell", daemon=True))
+        for thread in threads:
+            thread.start()
+        try:
+            while not self._stop.wait(_TICK_S):
+                if self._failure is not None:
+                    raise self._failure
+                self._keep_roads_open()
+                self._act_on_receipts()
+                self._fail_over()
+        finally:
+            with self._look:
+                self._look.notify_all()
+            for thread in threads:
+                thread.join(self._config.network_timeout_s)
+            for way in self._ways:
+                way.road.discard()
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            self._outlet.bell.wait(_TICK_S, self._stop)
+            with self._look:
+                self._look.notify_all()
+
+    # --- the roads
+
+    def _first_open(self) -> _Way | None:
+        return next((way for way in self._ways if way.road.is_open), None)
+
+    def _keep_roads_open(self) -> None:
+        """Open what is closed and due; a later alternative only while no earlier one works."""
+        for way in self._ways:
+            now_s = time.monotonic()
+            if way.road.is_open:
+                if not self._outlet_needs(way) and self._first_open() is not way:
+                    way.road.close()
+                continue
+            if way.down_since_s is None:
+                self._note_down(way, way.why or "the connection ended")
+                way.why = ""
+            first = self._first_open()
+            wanted = first is None or self._ways.index(first) > self._ways.index(way)
+            if (wanted or self._outlet_needs(way)) and now_s >= way.try_at_s:
+                self._open(way)
+
+    def _outlet_needs(self, way: _Way) -> bool:
+        """Whether receipts are still awaited over this road."""
+        name = way.road.name
+        return self._doubts.concern(name) or any(True for _ in self._outlet.sent_entries(name))
+
+    def _open(self, way: _Way) -> None:
+        try:
+            way.road.open()
+            self._settlement.meet(way.road)
+        except RoadError as error:
+            self._note_down(way, str(error))
+            return
+        way.backoff.reset()
+        way.down_since_s = None
+        way.receipts_at_s = 0.0
+        if way.told:
+            self._recorder.record(
+                Kind.OUTLET_UP, destination=self._outlet.name, peer_address=way.road.name
+            )
+        way.told = ""
+        self._log.info("mother reached", mother=way.road.name, outlet=self._outlet.name)
+        with self._look:
+            self._look.notify_all()
+
+    def _note_down(self, way: _Way, why: str) -> None:
+        wait_s = way.backoff.next()
+        way.try_at_s = time.monotonic() + wait_s
+        way.down_since_s = way.down_since_s or time.monotonic()
+        if why != way.told:  # once per reason, not once per try
+            self._recorder.record(
+                Kind.OUTLET_DOWN,
+                destination=self._outlet.name,
+                peer_address=way.road.name,
+                detail=why,
+            )
+        way.told = why
+        self._log.warning(
+            "mother not reached", mother=way.road.name, outlet=self._outlet.name, reason=why,
+            wait_s=round(wait_s, 1),
+        )  # fmt: skip
+
+    # --- receipts
+
+    def _act_on_receipts(self) -> None:
+        for way in self._ways:
+            if not way.road.is_open or time.monotonic() < way.receipts_at_s:
+                continue
+            if not self._outlet_needs(way):
+                continue
+            try:
+                self._settlement.settle(way.road)
+            except RoadError as error:
+                way.road.close()
+                self._note_down(way, str(error))
+            way.receipts_at_s = time.monotonic() + way.receipts_interval_s
+        if self._doubts.put_back_cleared():
+            with self._look:
+                self._look.notify_all()
+
+    def _fail_over(self) -> None:
+        """Where another mother works, don't leave items for ever with one that is gone."""
+        if self._first_open() is None:
+            return
+        now_s = time.monotonic()
+        for way in self._ways:
+            down_s = now_s - way.down_since_s if way.down_since_s is not None else 0.0
+            if down_s > self._config.failover_after_s:
+                self._doubts.clear(way.road.name, self._doubts.of(way.road.name))
+                self._settlement.send_again(
+                    way.road.name, f"not reached for {down_s:.0f} s; another mother takes over"
+                )
+
+    # --- the carriers
+
+    def _carry_all(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._carry()
+        except Exception as error:  # the disk, most likely: the supervisor starts us afresh
+            self._failure = error
+
+    def _carry(self) -> None:
+        """Deliver one batch, or wait until there may be one."""
+        way = self._first_open()
+        entries = self._claim() if way is not None else []
+        if way is None or not entries:
+            with self._look:
+                self._look.wait(_TICK_S * 4)
+            return
+        try:
+            self._deliver(way, entries)
+        except RoadError as error:
+            self._failed(way, str(error))
+
+    def _claim(self) -> list[Entry]:
+        """A batch: bounded in items, and in bytes by what the link takes in a moment."""
+        goal_bytes = min(
+            self._config.batch_bytes,
+            max(_SMALLEST_BATCH_BYTES, int((self._rate_bytes_s or 0.0) * _BATCH_LINK_S)),
+        )
+        batch: list[Entry] = []
+        size_bytes = 0
+        while size_bytes < goal_bytes and len(batch) < self._config.batch_items:
+            more = self._outlet.claim(min(_CLAIM_ENTRIES, self._config.batch_items - len(batch)))
+            if not more:
+                break
+            batch += more
+            size_bytes += sum(entry.path.stat().st_size for entry in more)
+        return batch
+
+    def _deliver(self, way: _Way, entries: Sequence[Entry]) -> None:
+        sizes_bytes = [entry.path.stat().st_size for entry in entries]
+        started_s = time.monotonic()
+        try:
+            way.road.push(
+                entries,
+                compress=self._compress(entries),
+                bandwidth_kib_s=-(-self._config.bandwidth_kib_s // self._config.parallel),
+            )
+        except RoadError:
+            for entry in entries:
+                self._outlet.put_back(entry)
+            raise
+        pushed_s = time.monotonic()
+        rate_bytes_s = sum(sizes_bytes) / max(pushed_s - started_s, 1e-3)
+        # The best of late: a push of few small items tells of rsync's start, not of the link.
+        self._rate_bytes_s = max(rate_bytes_s, (self._rate_bytes_s or 0.0) * _RATE_DECAY)
+        try:
+            answers = way.road.commit(entries, sizes_bytes)
+        except RoadError:
+            self._doubts.add(entries, way.road.name)
+            raise
+        by_name = {entry.item.name: entry for entry in entries}
+        self._settlement.answered(
+            way.road.name, by_name, answers, duration_s=time.monotonic() - started_s
+        )
+
+    def _compress(self, entries: Sequence[Entry]) -> bool:
+        if self._config.compress == "auto":
+            return compression.pays(entries, self._rate_bytes_s)
+        return self._config.compress == "always"
+
+    def _failed(self, way: _Way, why: str) -> None:
+        """Have the main loop open the road again; carriers wait for it meanwhile."""
+        self._log.warning("push failed", mother=way.road.name, reason=why)
+        with self._look:
+            if way.road.is_open:  # the first carrier that fails; the others fail with it
+                way.road.close()
+                way.why = why

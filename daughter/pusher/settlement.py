@@ -1,0 +1,191 @@
+"""What a mother's receipts do to the daughter's queue. The daughter acts on nothing else.
+
+A receipt "landed" moves an item from in hand to sent; "stored" frees it (with `release: stored`);
+absence proves nothing. When a mother answers with another spool identity than the one whose
+receipts were read so far, or has lost her receipts, all that she signed for and that is still
+here is queued again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from daughter.pusher.doubt import Doubts
+from daughter.pusher.rsync import Answer, ReceiptsLostError, Road, RoadError
+from mysql_utilities.events import Kind
+from mysql_utilities.recorder import Recorder
+from tackybox import logs
+from tackybox.config import DaughterConfig
+from tackybox.errors import DataError
+from tackybox.item import digest_of
+from tackybox.reasons import Reason
+from tackybox.spool import Entry, Outlet, Receipt, ReceiptKind, Spool
+
+
+class Settlement:
+    """Applies answers and receipts to `outlet`; the carriers and the main loop share it."""
+
+    def __init__(
+        self,
+        config: DaughterConfig,
+        spool: Spool,
+        outlet: Outlet,
+        doubts: Doubts,
+        recorder: Recorder,
+    ) -> None:
+        self._release_when_landed = config.release == "landed"
+        self._low_bytes = 2 * (config.min_free_mib << 20)
+        self._spool = spool
+        self._outlet = outlet
+        self._doubts = doubts
+        self._recorder = recorder
+        self._log = logs.get("settlement")
+
+    def meet(self, road: Road) -> None:
+        """`road` was opened: see whether hers is still the spool that signed for our items."""
+        identity, _ = self._outlet.bookmark(road.name)
+        if identity != road.identity:
+            self.send_again(road.name, "the mother's spool is another one than the one that signed")
+            self._outlet.set_bookmark(road.name, road.identity, 0)
+
+    def settle(self, road: Road) -> None:
+        """Act on all receipts that `road` has for us; raises RoadError."""
+        doubtful = self._doubts.of(road.name)
+        try:
+            while self._settle_some(road):
+                pass
+        except ReceiptsLostError:
+            self.send_again(road.name, "the mother has lost her receipts")
+            self._outlet.set_bookmark(road.name, road.identity, 0)
+            return
+        self._doubts.clear(road.name, doubtful)
+        self._make_room(road.name)
+
+    def answered(
+        self,
+        peer: str,
+        entries: Mapping[str, Entry],
+        answers: Iterable[Answer],
+        duration_s: float,
+    ) -> None:
+        """Act on the gate's answers for `entries`, by item name; raises RoadError if some failed.
+
+        An item without an answer, or that did not arrive whole, is looked at here: one that is
+        damaged in our own spool goes to quarantine, any other waits again.
+        """
+        kinds = {answer.item_name: answer.kind for answer in answers}
+        failed = 0
+        for name, entry in entries.items():
+            if kinds.get(name) == ReceiptKind.LANDED:
+                self._landed(peer, entry, duration_s=duration_s)
+            elif self._is_sound(entry):
+                self._outlet.put_back(entry)
+                failed += 1
+        if failed:
+            raise RoadError(f"{failed} of {len(entries)} items did not arrive whole; sent again")
+
+    def send_again(self, peer: str, why: str) -> None:
+        """Queue again everything that `peer` has signed for and that is still here."""
+        count = 0
+        for entry in list(self._outlet.sent_entries(peer)):
+            self._outlet.send_again(entry)
+            self._record(Kind.REQUEUED, peer, entry, detail=why)
+            count += 1
+        if count:
+            self._log.warning("queued again", mother=peer, items=count, reason=why)
+
+    def _settle_some(self, road: Road) -> bool:
+        """One request's worth; whether there may be more."""
+        _, start = self._outlet.bookmark(road.name)
+        cursor, complete = start, True
+        for behind, receipt in road.receipts(start):
+            if not self._apply(road.name, receipt):
+                complete = False
+                break
+            cursor = behind
+        if cursor == start:
+            return False
+        self._outlet.sync_sent(road.name)
+        self._outlet.set_bookmark(road.name, road.identity, cursor)
+        return complete
+
+    def _apply(self, peer: str, receipt: Receipt) -> bool:
+        """Act on one receipt; False if its item is in a carrier's hands just now."""
+        name = receipt.item_name
+        match receipt.kind:
+            case ReceiptKind.LANDED:
+                entry = self._doubts.take(name)
+                if entry is not None:
+                    self._landed(peer, entry)
+            case ReceiptKind.STORED:
+                if not self._doubts.has(name) and self._outlet.in_hand(name):
+                    return False
+                entry = self._doubts.take(name) or self._outlet.find(name)
+                if entry is not None:
+                    self._release(peer, entry, f"stored by {receipt.detail}")
+            case ReceiptKind.QUARANTINED:
+                entry = self._outlet.find(name)
+                if entry is not None:
+                    self._record(
+                        Kind.QUARANTINED, peer, entry, detail=f"at {peer}: {receipt.detail}"
+                    )
+        return True
+
+    def _landed(self, peer: str, entry: Entry, duration_s: float | None = None) -> None:
+        size_bytes = entry.path.stat().st_size
+        self._record(Kind.PUSHED, peer, entry, size_bytes=size_bytes, duration_s=duration_s)
+        self._log.info("pushed", item=entry.item.id, mother=peer, size_bytes=size_bytes)
+        if self._release_when_landed:
+            self._release(peer, entry, "landed at the mother")
+        else:
+            self._outlet.sent(entry, peer)
+
+    def _release(self, peer: str, entry: Entry, why: str) -> None:
+        self._outlet.release(entry)
+        self._record(Kind.RELEASED, peer, entry, detail=why)
+        self._log.info("released", item=entry.item.id, mother=peer)
+
+    def _is_sound(self, entry: Entry) -> bool:
+        try:
+            if digest_of(entry.path) == entry.item.digest:
+                return True
+            reason = Reason.DIGEST_DIFFERS
+        except FileNotFoundError:
+            return False
+        except (DataError, OSError):
+            reason = Reason.UNREADABLE
+        self._outlet.quarantine(entry, reason)
+        self._record(Kind.QUARANTINED, "", entry, detail=reason)
+        self._log.error("quarantined", item=entry.item.id, reason=reason)
+        return False
+
+    def _make_room(self, peer: str) -> None:
+        """Under disk pressure free what the mother has durably, oldest first, and say so."""
+        missing_bytes = self._low_bytes - self._spool.space().free_bytes
+        if missing_bytes <= 0:
+            return
+        count = 0
+        for entry in sorted(self._outlet.sent_entries(peer), key=lambda entry: entry.item):
+            if missing_bytes <= 0:
+                break
+            missing_bytes -= entry.path.stat().st_size
+            self._release(peer, entry, "low space here: landed at the mother, not yet stored")
+            count += 1
+        if count:
+            self._log.warning("low space: released what has landed", items=count, mother=peer)
+
+    def _record(
+        self,
+        kind: Kind,
+        peer: str,
+        entry: Entry,
+        *,
+        detail: str = "",
+        size_bytes: int | None = None,
+        duration_s: float | None = None,
+    ) -> None:
+        self._recorder.record(
+            kind, item=entry.item.id, digest=entry.item.digest, lane=entry.lane,
+            sop_instance_uid=entry.item.sop_instance_uid, destination=self._outlet.name,
+            peer_address=peer, detail=detail, size_bytes=size_bytes, duration_s=duration_s,
+        )  # fmt: skip

@@ -1,0 +1,368 @@
+"""One carrier: takes items from the outlet and stores them over an association of its own.
+
+The association is kept open while there is work and negotiated for exactly the (SOP class, transfer
+syntax) pairs that wait, with the uncompressed syntaxes beside them; pairs seen lately stay in, as
+far as 128 contexts reach. Each item ends in exactly one of: stored, deferred, quarantined, or put
+back untried. No item can hold up another: what fails is set aside with its own due time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mother.forwarder.presence import Presence
+from mother.forwarder.settlement import Case, Settlement
+from tackybox import logs, statuses
+from tackybox.config import ArchiveAddress, MotherConfig
+from tackybox.dimse.association import MAX_CONTEXTS, AssociationError, Failure, Pair, Timeouts
+from tackybox.dimse.convert import convert
+from tackybox.dimse.elements import NotConvertible
+from tackybox.dimse.scu import (
+    FALLBACKS,
+    Source,
+    StorageAssociation,
+    StoreResult,
+    acceptable_syntaxes,
+    batches,
+    uid_name,
+    with_fallbacks,
+)
+from tackybox.errors import DataError
+from tackybox.item import digest_of, read_header
+from tackybox.reasons import Reason, for_status
+from tackybox.service import Backoff, Stop
+from tackybox.spool import Entry, Outlet
+from tackybox.statuses import Disposition
+
+_LOSSES_BEFORE_QUARANTINE = 5
+_REFUSALS_BEFORE_QUARANTINE = 10
+_REMEMBERED_ITEMS = 1000
+_NEGOTIATE_AGAIN_S = 30.0
+
+
+class Losses:
+    """Items that the archive did not take or broke off upon, while it went on to take others.
+
+    In memory only: forgetting it costs a few more attempts. Shared by the carriers.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stored = 0
+        self._by_item: OrderedDict[str, tuple[int, int]] = OrderedDict()
+
+    def stored(self) -> None:
+        """Another item went through."""
+        with self._lock:
+            self._stored += 1
+
+    def lost(self, item_id: str, limit: int) -> bool:
+        """This item was not taken; True if, after `limit` times, it is clearly about the item."""
+        with self._lock:
+            losses, stored_before = self._by_item.pop(item_id, (0, self._stored))
+            self._by_item[item_id] = (losses + 1, stored_before)
+            if len(self._by_item) > _REMEMBERED_ITEMS:
+                self._by_item.popitem(last=False)
+            return losses + 1 >= limit and self._stored > stored_before
+
+
+class Openings:
+    """How many carriers wait for an association just now; `look` is notified when one begins to.
+
+    An archive that serves one association at a time lets the others wait: an idle carrier then
+    ends its own at once.
+    """
+
+    def __init__(self, look: threading.Condition) -> None:
+        self._look = look
+        self._count = 0
+
+    def any(self) -> bool:
+        """Whether a carrier waits for one."""
+        return self._count > 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """While this lasts, one more waits."""
+        self._add(1)
+        try:
+            yield
+        finally:
+            self._add(-1)
+
+    def _add(self, count: int) -> None:
+        with self._look:
+            self._count += count
+            self._look.notify_all()
+
+
+class Carrier:
+    """Delivers what it is handed; for one thread."""
+
+    def __init__(
+        self,
+        config: MotherConfig,
+        outlet: Outlet,
+        presence: Presence,
+        settlement: Settlement,
+        losses: Losses,
+        openings: Openings,
+        workspace: Path,
+        stop: Stop,
+    ) -> None:
+        self._config = config
+        self._outlet = outlet
+        self._presence = presence
+        self._settlement = settlement
+        self._losses = losses
+        self._openings = openings
+        self._workspace = workspace
+        self._stop = stop
+        self._log = logs.get("carrier")
+        self._backoff = Backoff(1.0, config.backoff_cap_s)
+        self._association: StorageAssociation | None = None
+        self._address: ArchiveAddress | None = None
+        self._contexts: list[Pair] = []
+        self._opened_at_s = 0.0
+        self._busy_at_s = 0.0
+
+    def deliver(self, entries: Sequence[Entry], address: ArchiveAddress) -> None:
+        """Deal with all of `entries`, which are in hand; those not tried are put back."""
+        cases = [case for entry in entries if (case := self._examine(entry, address))]
+        pairs = [_pair(case) for case in cases]
+        for contexts in batches(with_fallbacks(pairs)):
+            some = [case for case, pair in zip(cases, pairs, strict=True) if pair in contexts]
+            self._deliver(some, contexts, address)
+        self._busy_at_s = time.monotonic()
+
+    @property
+    def is_associated(self) -> bool:
+        """Whether it holds an association."""
+        return self._association is not None
+
+    def rest_if_idle(self, idle_s: float) -> None:
+        """End the association if nothing was delivered for so many seconds."""
+        if time.monotonic() - self._busy_at_s > idle_s:
+            self.rest()
+
+    def rest(self) -> None:
+        """End the association in good order."""
+        if self._association is not None:
+            self._association.close()
+            self._association = None
+
+    def _deliver(
+        self, cases: Sequence[Case], contexts: Sequence[Pair], address: ArchiveAddress
+    ) -> None:
+        left = list(cases)
+        while left:
+            association = self._associate(contexts, address)
+            if association is None:
+                break
+            if _pair(left[0]) not in association.accepted and self._is_old():
+                self.rest()  # somebody may have enabled it there meanwhile
+                continue
+            case = left.pop(0)
+            try:
+                self._send(association, case, address)
+            except Exception as error:  # whatever it is, the next item has its turn
+                self._failed(case, address, error)
+        for case in left:
+            self._outlet.put_back(case.entry)
+
+    def _associate(
+        self, contexts: Sequence[Pair], address: ArchiveAddress
+    ) -> StorageAssociation | None:
+        """The association that was negotiated for `contexts`, or None if all must wait."""
+        if self._stop.is_set() or self._presence.current != address:
+            self.rest()
+            return None
+        kept = self._association
+        known = self._address == address and set(contexts) <= set(self._contexts)
+        if kept is not None and known and (kept.is_open or not kept.accepted):
+            return kept
+        self.rest()
+        recent = [context for context in self._contexts if context not in set(contexts)]
+        if self._address != address:
+            recent = []
+        self._contexts = [*contexts, *recent][:MAX_CONTEXTS]
+        self._address = address
+        try:
+            with self._openings.one():
+                self._association = StorageAssociation.open(
+                    address,
+                    self._contexts,
+                    calling_aet=self._config.aet,
+                    timeouts=self._timeouts(),
+                    max_pdu_bytes=self._config.max_pdu_bytes,
+                )
+        except AssociationError as error:
+            self._not_opened(error, address)
+            return None
+        self._backoff.reset()
+        self._opened_at_s = time.monotonic()
+        return self._association
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._opened_at_s > _NEGOTIATE_AGAIN_S
+
+    def _not_opened(self, error: AssociationError, address: ArchiveAddress) -> None:
+        self._log.warning("no association", archive=address, reason=str(error))
+        self._presence.failed(address, str(error), lost=error.failure is not Failure.REJECTED)
+        # A rejection may mean that the archive has no room for one more; others may go on.
+        self._stop.wait(self._backoff.next())
+
+    def _examine(self, entry: Entry, address: ArchiveAddress) -> Case | None:
+        """The item's header; None if it had to be put into quarantine."""
+        case = Case(entry, None, 0)
+        try:
+            case = Case(entry, read_header(entry.path), entry.path.stat().st_size)
+            if digest_of(entry.path) == entry.item.digest:
+                return case
+            reason, detail = Reason.DIGEST_DIFFERS, "its digest is not the one in its name"
+        except DataError as error:
+            reason, detail = Reason.UNREADABLE, str(error)
+        except FileNotFoundError:
+            return None  # somebody took it away
+        except OSError as error:
+            reason, detail = Reason.UNREADABLE, error.strerror or "the disk does not say why"
+        self._settlement.quarantined(case, address, reason, detail=detail)
+        return None
+
+    def _send(self, association: StorageAssociation, case: Case, address: ArchiveAddress) -> None:
+        source = _source(case)
+        if source.pair in association.accepted:
+            self._store(association, case, source, address)
+            return
+        target = next(
+            (s for s in FALLBACKS if Pair(source.sop_class_uid, s) in association.accepted), None
+        )
+        if target is None:
+            self._not_accepted(association, case, address, "")
+            return
+        file = self._workspace / f"{threading.get_ident()}.dcm"
+        try:
+            converted = convert(source, file, target)
+            detail = f"{uid_name(source.transfer_syntax_uid)} to {uid_name(target)}"
+            self._settlement.converted(case, address, detail)
+            self._store(association, case, converted, address, f"converted from {detail}")
+        except NotConvertible as error:
+            self._not_accepted(association, case, address, str(error))
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _not_accepted(
+        self, association: StorageAssociation, case: Case, address: ArchiveAddress, why: str
+    ) -> None:
+        pair = _pair(case)
+        if not association.accepts_class(pair.sop_class_uid):
+            detail = f"{address} does not accept {uid_name(pair.sop_class_uid)} objects"
+            self._settlement.quarantined(case, address, Reason.SOP_CLASS_REFUSED, detail=detail)
+            return
+        detail = f"{address} does not accept {uid_name(pair.transfer_syntax_uid)}"
+        detail += f", and {why}" if why else ""
+        detail += self._acceptable(pair.sop_class_uid, address)
+        self._settlement.quarantined(case, address, Reason.TRANSFER_SYNTAX_REFUSED, detail=detail)
+
+    def _acceptable(self, sop_class_uid: str, address: ArchiveAddress) -> str:
+        """What the archive would take, for people; "" if it does not say."""
+        with suppress(AssociationError):
+            syntaxes = acceptable_syntaxes(
+                address, sop_class_uid, calling_aet=self._config.aet, timeouts=self._timeouts()
+            )
+            if syntaxes:
+                return f"; it would accept {', '.join(map(uid_name, syntaxes))}"
+        return ""
+
+    def _store(
+        self,
+        association: StorageAssociation,
+        case: Case,
+        source: Source,
+        address: ArchiveAddress,
+        remark: str = "",
+    ) -> None:
+        self._settlement.forwarding(case, address)
+        try:
+            result = association.store(source, priority=case.entry.lane.priority)
+        except OSError as error:
+            detail = f"it can't be read: {error.strerror}"
+            self._settlement.quarantined(case, address, Reason.UNREADABLE, detail=detail)
+            return
+        if result.status is None:
+            self._unanswered(case, result, address)
+        else:
+            self._answered(case, result.status, result.duration_s, address, remark)
+
+    def _answered(
+        self, case: Case, status: int, duration_s: float, address: ArchiveAddress, remark: str
+    ) -> None:
+        outcome = statuses.disposition(status)
+        if outcome.delivered:
+            warning = "" if status == 0 else outcome.meaning
+            detail = " ".join(part for part in (remark, warning) if part)
+            self._settlement.stored(
+                case, address, status=status, duration_s=duration_s, detail=detail
+            )
+            self._losses.stored()
+            self._presence.proved(address)
+            return
+        detail = outcome.meaning
+        is_final = outcome.disposition is Disposition.QUARANTINE
+        if not is_final and self._losses.lost(case.entry.item.id, _REFUSALS_BEFORE_QUARANTINE):
+            is_final = True
+            detail += (
+                f" It answered so {_REFUSALS_BEFORE_QUARANTINE} times or more while it took "
+                "others: it is about this object."
+            )
+        if is_final:
+            self._settlement.quarantined(
+                case, address, for_status(status), status=status, detail=detail
+            )
+            self._presence.proved(address)
+        else:
+            self._settlement.deferred(case, address, status=status, detail=detail)
+            self._presence.failed(address, detail, lost=False)
+
+    def _unanswered(self, case: Case, result: StoreResult, address: ArchiveAddress) -> None:
+        """Whether the archive has it is unknown: it is sent again, after a C-ECHO."""
+        if self._losses.lost(case.entry.item.id, _LOSSES_BEFORE_QUARANTINE):
+            self._settlement.quarantined(
+                case, address, Reason.ARCHIVE_ABORTS,
+                detail=f"{result.message}, {_LOSSES_BEFORE_QUARANTINE} times upon this item",
+            )  # fmt: skip
+        else:
+            self._settlement.deferred(case, address, status=None, detail=result.message)
+        self._presence.failed(address, result.message, lost=True)
+
+    def _failed(self, case: Case, address: ArchiveAddress, error: Exception) -> None:
+        """Something that nobody foresaw: the item is set aside for a while, the log says what."""
+        self._log.error("delivery failed", item=case.entry.item.id, archive=address, exc=error)
+        if case.entry.path.exists():
+            self._settlement.deferred(
+                case, address, status=None, detail=f"it failed here: {type(error).__name__}"
+            )
+
+    def _timeouts(self) -> Timeouts:
+        return Timeouts(self._config.connect_timeout_s, self._config.dimse_timeout_s)
+
+
+def _pair(case: Case) -> Pair:
+    return _source(case).pair
+
+
+def _source(case: Case) -> Source:
+    if case.header is None:
+        raise DataError("an item without a header can't be sent")
+    return Source(
+        case.entry.path,
+        case.header.dataset_offset,
+        case.header.sop_class_uid,
+        case.header.sop_instance_uid,
+        case.header.transfer_syntax_uid,
+    )

@@ -1,0 +1,166 @@
+"""What an archive's answer does to an item: its place in the spool, its event, its receipt.
+
+The order is the promise. An item is "done" by one rename; when every archive that it is meant for
+has it, the daughter's receipt is appended and fsynced, and only then are the files removed. Killed
+at any line, the next start finishes it. Receipts are gathered for a moment, so that one fsync
+serves many items.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass
+
+from mysql_utilities.events import Kind
+from mysql_utilities.recorder import Recorder
+from tackybox import logs
+from tackybox.config import ArchiveAddress, MotherConfig
+from tackybox.item import Header
+from tackybox.spool import Entry, Outlet, Receipt, ReceiptKind, ReceiptLog, Spool, State
+
+_FIRST_DELAY_S = 5.0
+_GATHER_S = 0.5
+_GATHER_ITEMS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An item in hand: its entry, what its header says (None if unreadable), and its size."""
+
+    entry: Entry
+    header: Header | None
+    size_bytes: int
+
+
+class Settlement:
+    """Settles the items of `outlet`; shared by its threads."""
+
+    def __init__(
+        self, config: MotherConfig, spool: Spool, outlet: Outlet, recorder: Recorder
+    ) -> None:
+        self._config = config
+        self._spool = spool
+        self._outlet = outlet
+        self._recorder = recorder
+        self._log = logs.get("settlement")
+        self._lock = threading.Lock()
+        self._receipts: list[tuple[Entry, ReceiptKind, str]] = []
+        self._gathered_since_s = 0.0
+
+    def recover(self) -> None:
+        """Finish what a killed process left: items in hand wait again, "done" ones are signed."""
+        items = self._outlet.recover()
+        for entry in self._outlet.entries(State.DONE):
+            self._receipt(entry, ReceiptKind.STORED, self._outlet.name)
+            self.sign(gather=True)
+        self.sign()
+        if items:
+            self._log.info("put back after an abrupt end", outlet=self._outlet.name, items=items)
+
+    def forwarding(self, case: Case, address: ArchiveAddress) -> None:
+        """Its C-STORE begins."""
+        self._record(Kind.FORWARDING, case, address)
+
+    def converted(self, case: Case, address: ArchiveAddress, detail: str) -> None:
+        """It was converted for this archive."""
+        self._record(Kind.CONVERTED, case, address, detail=detail)
+
+    def stored(
+        self, case: Case, address: ArchiveAddress, *, status: int, duration_s: float, detail: str
+    ) -> None:
+        """The archive has it."""
+        done = self._outlet.done(case.entry)
+        self._record(
+            Kind.STORED, case, address, status_code=status, duration_s=duration_s, detail=detail
+        )
+        self._log.info(
+            "stored", item=case.entry.item.id, archive=address, status=status,
+            duration_s=round(duration_s, 6),
+        )  # fmt: skip
+        self._receipt(done, ReceiptKind.STORED, self._outlet.name)
+
+    def deferred(
+        self, case: Case, address: ArchiveAddress, *, status: int | None, detail: str
+    ) -> None:
+        """It is tried again later; the wait doubles with each attempt, with jitter, up to a cap."""
+        delay_s = min(
+            self._config.backoff_cap_s, _FIRST_DELAY_S * 2.0 ** min(case.entry.attempts, 20)
+        )
+        delay_s *= random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        later = self._outlet.defer(case.entry, time.time() + delay_s)
+        self._record(Kind.DEFERRED, case, address, status_code=status, detail=detail)
+        self._log.warning(
+            "deferred", item=case.entry.item.id, archive=address, status=status,
+            attempts=later.attempts, due_s=later.due_s, reason=detail,
+        )  # fmt: skip
+
+    def quarantined(
+        self,
+        case: Case,
+        address: ArchiveAddress,
+        reason: str,
+        *,
+        status: int | None = None,
+        detail: str,
+    ) -> None:
+        """A person must decide about it."""
+        entry = self._outlet.quarantine(case.entry, reason)
+        self._record(
+            Kind.QUARANTINED, case, address, status_code=status, detail=f"{reason}: {detail}"
+        )
+        self._log.error(
+            "quarantined", item=case.entry.item.id, archive=address, reason=reason, status=status
+        )
+        self._receipt(entry, ReceiptKind.QUARANTINED, f"{self._outlet.name} {reason}")
+
+    def sign(self, *, gather: bool = False) -> None:
+        """Make the receipts durable that are owed; with `gather` only if there are enough."""
+        with self._lock:
+            waited_s = time.monotonic() - self._gathered_since_s
+            if not self._receipts or (
+                gather and len(self._receipts) < _GATHER_ITEMS and waited_s < _GATHER_S
+            ):
+                return
+            owed, self._receipts = self._receipts, []
+        by_daughter: dict[str, list[Receipt]] = {}
+        complete: list[Entry] = []
+        for entry, kind, detail in owed:
+            if kind is ReceiptKind.STORED:
+                if not self._spool.is_complete(entry):
+                    continue  # another archive has yet to take it, and signs then
+                complete.append(entry)
+            receipt = Receipt.now(kind, entry.item.name, detail)
+            by_daughter.setdefault(entry.item.origin, []).append(receipt)
+        for daughter, receipts in by_daughter.items():
+            ReceiptLog(self._spool.root, daughter).append(receipts)
+        for entry in complete:
+            self._spool.complete(entry)
+
+    def _receipt(self, entry: Entry, kind: ReceiptKind, detail: str) -> None:
+        with self._lock:
+            if not self._receipts:
+                self._gathered_since_s = time.monotonic()
+            self._receipts.append((entry, kind, detail))
+
+    def _record(
+        self,
+        kind: Kind,
+        case: Case,
+        address: ArchiveAddress,
+        *,
+        status_code: int | None = None,
+        duration_s: float | None = None,
+        detail: str = "",
+    ) -> None:
+        item = case.entry.item
+        fields: dict[str, str] = {"sop_instance_uid": item.sop_instance_uid}
+        if case.header is not None:
+            fields = case.header.event_fields()
+        fields |= {"calling_aet": self._config.aet, "called_aet": address.aet}
+        self._recorder.record(
+            kind, item=item.id, digest=item.digest, lane=case.entry.lane,
+            destination=self._outlet.name, peer_address=str(address), size_bytes=case.size_bytes,
+            status_code=status_code, duration_s=duration_s, detail=detail, **fields,
+        )  # fmt: skip

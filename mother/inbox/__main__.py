@@ -1,0 +1,93 @@
+"""The inbox: daughters' pushes in through sshd, verified items in the mother's spool out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from functools import partial
+from pathlib import Path
+
+from mother.inbox import sshd
+from tackybox import logs, service
+from tackybox.config import load_mother
+from tackybox.errors import UnavailableError
+from tackybox.spool import Spool
+
+_KEYS_INTERVAL_S = 1.0
+_GRACE_S = 10.0
+
+
+def run() -> int:
+    """Keep sshd running until told to stop; keys are let in and shut out as their files change."""
+    config = load_mother()
+    logs.setup(config.name, "inbox", config.log_level)
+    log = logs.get("inbox")
+    stop = service.on_signals()
+    Spool.open(config.spool)
+    with tempfile.TemporaryDirectory(prefix="tackybox-inbox-") as directory:
+        run_dir = Path(directory)
+        command = sshd.prepare(config, run_dir)
+        # A session of its own, so that a terminal's Ctrl-C reaches us first, and us only; and a
+        # listener that outlived us would keep the port from our successor.
+        process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=partial(service.die_with_parent, os.getpid()),  # noqa: PLW1509 - no thread runs yet
+        )
+        _copy_gate_lines(run_dir / "log")
+        _log_lines(process, log)
+        log.info("listening", port=config.ssh_port)
+        keys = sshd.fingerprint_of_keys(config.daughters)
+        while not stop.wait(_KEYS_INTERVAL_S):
+            if process.poll() is not None:
+                raise UnavailableError(
+                    f"TACKYBOX_SSH_PORT: sshd ended with code {process.returncode}; "
+                    f"is port {config.ssh_port} in use? its last words are in the log"
+                )
+            if keys != (keys := sshd.fingerprint_of_keys(config.daughters)):
+                sshd.write_authorized_keys(config.daughters, run_dir)
+                log.info("keys read again", count=len(keys))
+        _finish(process)
+        log.info("stopped")
+    return 0
+
+
+def _finish(process: subprocess.Popen[str]) -> None:
+    """End the listener; sessions in hand end by themselves, their commits are whole."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _copy_gate_lines(fifo: Path) -> None:
+    """Each gate's log lines, whole, to our stdout: a write below PIPE_BUF is atomic."""
+    fd = os.open(fifo, os.O_RDWR)
+
+    def copy() -> None:
+        while data := os.read(fd, 65536):
+            os.write(1, data)
+
+    threading.Thread(target=copy, daemon=True, name="gate lines").start()
+
+
+def _log_lines(process: subprocess.Popen[str], log: logs.Log) -> None:
+    """sshd's own words as records: who came, with which key, and why one was turned away."""
+
+    def copy() -> None:
+        for line in process.stderr or ():
+            log.info("sshd", detail=line.strip())
+
+    threading.Thread(target=copy, daemon=True, name="sshd lines").start()
+
+
+if __name__ == "__main__":
+    sys.exit(service.main(run))

@@ -1,0 +1,111 @@
+"""`commit`: a daughter names what she has pushed, and each item gets its receipt.
+
+The order is the promise. Each arrived file is moved out of rsync's reach, verified against the
+digest in its name and fsynced; the directory is fsynced; the receipts are appended and fsynced;
+only then do the items become visible to the forwarder and the daughter gets her answer. Killed at
+any line, the next commit finds the rest in `landing/` and finishes it, without a second copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mysql_utilities.events import Kind
+from mysql_utilities.recorder import Recorder
+from tackybox import logs
+from tackybox.errors import DataError
+from tackybox.item import Item
+from tackybox.spool import Entry, Landing, Lane, Receipt, ReceiptKind, ReceiptLog
+
+MOST_ITEMS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """One line of a manifest, checked: an item of this daughter, its lane, its file's size."""
+
+    item: Item
+    lane: Lane
+    size_bytes: int
+
+    @classmethod
+    def parse(cls, fields: Any, daughter: str) -> Announced:
+        """Raises DataError if `fields` can't be an item that `daughter` may announce."""
+        try:
+            item = Item.parse(str(fields["name"]))
+            announced = cls(item, Lane(fields["lane"]), int(fields["size_bytes"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError("a line of the manifest is not as it must be") from error
+        if item.origin != daughter:
+            raise DataError("a line of the manifest names an item of another box")
+        return announced
+
+
+class Commit:
+    """Takes what has arrived over `landing` and signs for it in `receipts`."""
+
+    def __init__(
+        self, daughter: str, landing: Landing, receipts: ReceiptLog, recorder: Recorder
+    ) -> None:
+        self._daughter = daughter
+        self._landing = landing
+        self._receipts = receipts
+        self._recorder = recorder
+        self._log = logs.get("gate")
+
+    def finish_left_over(self) -> None:
+        """Sign for what an earlier, killed commit had taken."""
+        with self._receipts.exclusive():
+            self._sign([entry for entry in self._landing.left_over() if self._is_sound(entry)])
+
+    def commit(self, manifest: Sequence[Announced]) -> list[dict[str, str]]:
+        """One answer per announced item, in their order: `kind` landed, mismatch or missing."""
+        with self._receipts.exclusive():
+            taken = {a.item: self._landing.take(a.item, a.lane) for a in manifest}
+            sound = {
+                entry.item
+                for announced in manifest
+                if (entry := taken[announced.item]) is not None
+                and self._is_sound(entry, announced.size_bytes)
+            }
+            self._sign([entry for entry in taken.values() if entry and entry.item in sound])
+        return [
+            {
+                "name": a.item.name,
+                "kind": "landed"
+                if a.item in sound
+                else ("mismatch" if taken[a.item] else "missing"),
+            }
+            for a in manifest
+        ]
+
+    def _is_sound(self, entry: Entry, size_bytes: int | None = None) -> bool:
+        found_bytes = entry.path.lstat().st_size
+        if size_bytes in (None, found_bytes) and self._landing.is_sound(entry):
+            return True
+        self._landing.discard(entry)
+        self._recorder.record(
+            Kind.MISMATCH, item=entry.item.id, digest=entry.item.digest,
+            sop_instance_uid=entry.item.sop_instance_uid, lane=entry.lane, size_bytes=found_bytes,
+            detail="what arrived is not what was sent; refused, the daughter sends it again",
+        )  # fmt: skip
+        self._log.warning("mismatch", item=entry.item.id, daughter=self._daughter)
+        return False
+
+    def _sign(self, entries: Iterable[Entry]) -> None:
+        entries = list(entries)
+        for lane in {entry.lane for entry in entries}:
+            self._landing.sync(lane)
+        self._receipts.append_locked(
+            Receipt.now(ReceiptKind.LANDED, entry.item.name) for entry in entries
+        )
+        for entry in entries:
+            self._recorder.record(
+                Kind.LANDED, item=entry.item.id, digest=entry.item.digest,
+                sop_instance_uid=entry.item.sop_instance_uid, lane=entry.lane,
+                peer_address=self._daughter, size_bytes=entry.path.stat().st_size,
+            )  # fmt: skip
+            self._log.info("landed", item=entry.item.id, daughter=self._daughter, lane=entry.lane)
+            self._landing.admit(entry)

@@ -1,0 +1,62 @@
+"""What an operator asks of one box's embedded journal: how destinations fare, what came in.
+
+Promises to change nothing. Not promised: events that are still in pending files, seconds old.
+All raise JournalError if the journal is not there or can't be read now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from mysql_utilities.drain import sqlite_path
+from mysql_utilities.events import Event, Kind
+from mysql_utilities.sqlite_store import SqliteStore
+from mysql_utilities.statements import statements
+
+_SQL = statements("box.sql")
+_INFLOW_WINDOW = timedelta(hours=4)
+_INFLOW_EVENTS = 500_000  # how far back at most: the look must stay quick on a busy box
+
+
+@dataclass(frozen=True, slots=True)
+class BoxFacts:
+    """`outlets`: by destination, the newest event of each of OUTLET_DOWN, OUTLET_UP, DEFERRED and
+    QUARANTINED for each peer address, in the order they came. `inflow_bytes_per_hour` is None if
+    nothing came in of late."""
+
+    box: str
+    inflow_bytes_per_hour: float | None
+    outlets: Mapping[str, list[Event]] = field(default_factory=dict)
+
+
+def facts(journal_dir: Path) -> BoxFacts:
+    """What the journal under `journal_dir` says of its box at this moment."""
+    with SqliteStore(sqlite_path(journal_dir), create=False) as store:
+        outlets: dict[str, list[Event]] = {}
+        for row in store.rows(_SQL["last_of_outlets"], {}):
+            event = Event.from_row(row[1:])
+            outlets.setdefault(event.destination, []).append(event)
+        owner = store.rows(_SQL["last_box"], {})
+        return BoxFacts(str(owner[0][0]) if owner else "", _inflow(store), outlets)
+
+
+def is_down(events: list[Event]) -> bool:
+    """Whether a destination with these newest events is down: each peer that was tried is."""
+    kinds = (Kind.OUTLET_DOWN, Kind.OUTLET_UP)
+    last = {event.peer_address: event.kind for event in events if event.kind in kinds}
+    return bool(last) and set(last.values()) == {Kind.OUTLET_DOWN}
+
+
+def _inflow(store: SqliteStore) -> float | None:
+    """Bytes per hour over the last hours; over one hour at least, that a burst is no flood."""
+    now = datetime.now(UTC)
+    since = (now - _INFLOW_WINDOW).strftime("%Y-%m-%d %H:%M:%S.%f")
+    seq = max(0, store.last_seq() - _INFLOW_EVENTS)
+    ((size_bytes, first_at),) = store.rows(_SQL["inflow"], {"seq": seq, "since": since})
+    if not size_bytes or first_at is None:
+        return None
+    span = now - datetime.fromisoformat(first_at).replace(tzinfo=UTC)
+    return float(size_bytes) / max(1.0, span / timedelta(hours=1))

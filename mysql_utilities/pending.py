@@ -1,0 +1,126 @@
+"""Pending files: where events stand until they are in the embedded journal.
+
+Contract: a process appends to a file of its own, `<uuid>.jsonl`, each line with one write() to
+a descriptor opened with O_APPEND; a line whose write returned outlives the process, SIGKILL
+included. An exclusive flock says that the owner lives; who gets the lock of a file owns what a
+dead process left in it.
+
+Not promised: durability over a power cut (no fsync: no image waits for the journal).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from mysql_utilities.events import Event
+
+_SUFFIX = ".jsonl"
+CHUNK_BYTES = 512 * 1024
+"""How much is read at once; far longer than the longest line."""
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    # Another one may have emptied and unlinked it between our open and our lock.
+    return os.fstat(fd).st_nlink > 0
+
+
+class PendingFile:
+    """One pending file, locked by this process. Not thread-safe for appends and truncation:
+    the caller holds one lock around both; reading needs none."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        self.size_bytes = os.fstat(fd).st_size
+
+    @classmethod
+    def create(cls, pending_dir: Path) -> Self:
+        """A new, empty file, ours alone. Raises OSError."""
+        pending_dir.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = pending_dir / f"{uuid.uuid4().hex}{_SUFFIX}"
+            flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+            fd = os.open(path, flags, 0o640)
+            if _try_lock(fd):
+                return cls(path, fd)
+            os.close(fd)
+
+    def append(self, line: bytes) -> None:
+        """Appends one line. Raises OSError, and then the file is as it was before."""
+        data = line + b"\n"
+        written = os.write(self._fd, data)
+        if written != len(data):
+            os.ftruncate(self._fd, self.size_bytes)
+            raise OSError(errno.ENOSPC, "the disk took only a part of the line")
+        self.size_bytes += written
+
+    def read_lines(self, offset: int, *, to_the_end: bool) -> tuple[list[bytes], int]:
+        """Whole lines from `offset` on, about CHUNK_BYTES of them, and the next offset.
+
+        With `to_the_end` (the owner is dead) a last line without its end counts as a line too.
+        Raises OSError.
+        """
+        data = os.pread(self._fd, CHUNK_BYTES, offset)
+        end = data.rfind(b"\n") + 1
+        if end == 0 and (to_the_end or len(data) == CHUNK_BYTES):
+            end = len(data)
+        return data[:end].splitlines(), offset + end
+
+    def truncate(self, drained_bytes: int) -> bool:
+        """Empties the file if no more is in it than was drained; says whether it is empty.
+        Raises OSError."""
+        if drained_bytes != self.size_bytes:
+            return False
+        if drained_bytes:
+            os.ftruncate(self._fd, 0)
+            self.size_bytes = 0
+        return True
+
+    def remove(self) -> None:
+        """Unlinks and lets go. Raises OSError."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the file; what is in it belongs to whoever locks it next."""
+        os.close(self._fd)
+
+
+def orphans(pending_dir: Path) -> Iterator[PendingFile]:
+    """Files whose owner is dead, each locked for us; the caller removes or closes each.
+    A file that can't be opened (another user's) is passed over. Raises OSError."""
+    if not pending_dir.is_dir():
+        return
+    for path in pending_dir.glob(f"*{_SUFFIX}"):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        if _try_lock(fd):
+            yield PendingFile(path, fd)
+        else:
+            os.close(fd)
+
+
+def read_events(pending_dir: Path) -> Iterator[Event]:
+    """What stands in all pending files now, for a reader that takes nothing away; lines that
+    can't be read, a line still being written among them, are passed over."""
+    for path in pending_dir.glob(f"*{_SUFFIX}"):
+        try:
+            with path.open("rb") as file:
+                while line := file.readline(CHUNK_BYTES):
+                    with contextlib.suppress(ValueError):
+                        yield Event.from_json(line)
+        except OSError:
+            continue  # emptied into the database and unlinked meanwhile, or another user's

@@ -1,0 +1,27 @@
+-- What an operator asks of one box's embedded journal. Every value is a bound parameter.
+
+-- name: last_of_outlets
+-- The newest event of each kind that tells how a destination fares, per destination and peer.
+SELECT
+    seq, kind, box, item, event_id, at, digest, sop_class_uid, transfer_syntax_uid,
+    sop_instance_uid, series_instance_uid, study_instance_uid, accession_number, patient_id,
+    modality, calling_aet, called_aet, peer_address, destination, lane,
+    status_code, size_bytes, duration_s, detail
+FROM event WHERE seq IN (
+    SELECT max(seq) FROM event
+    WHERE kind IN ('OUTLET_DOWN', 'OUTLET_UP', 'DEFERRED', 'QUARANTINED') AND destination <> ''
+    GROUP BY destination, kind, peer_address
+)
+ORDER BY seq;
+
+-- name: inflow
+-- Bytes that came in since a time, looking no further back than a sequence number; and when the
+-- first of the events looked at was.
+SELECT
+    coalesce(sum(CASE WHEN kind IN ('RECEIVED', 'LANDED') THEN size_bytes END), 0),
+    min(at)
+FROM event WHERE seq > :seq AND at >= :since;
+
+-- name: last_box
+-- Whose journal this is.
+SELECT box FROM event ORDER BY seq DESC LIMIT 1;

@@ -1,0 +1,328 @@
+"""The item: one received SOP instance, as a self-describing Part-10 file.
+
+The server makes the name, never the sender:
+
+    <arrival, UTC>_<origin box>_<sha256>_<SOP Instance UID>
+
+so that a directory listing sorts by arrival, a copy can be checked against its own name on any
+box, and no attribute from the network reaches a path unvalidated (CVE-2026-56445 was that).
+
+Promises: `Item.parse` accepts exactly the names that `Item.name` makes; `read_header` and
+`digest_of` use bounded memory whatever the file holds. Does not promise that a data set is good
+DICOM: a relay carries what it was given, and the archive decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from pydicom import config as pydicom_config
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import dcmread, read_dataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
+
+from tackybox.errors import DataError
+
+# A relay does not judge values, and pydicom's warnings quote them.
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+pydicom_config.settings.writing_validation_mode = pydicom_config.IGNORE
+
+IMPLEMENTATION_CLASS_UID = "2.25.124178120563117412498221130722563419057"
+IMPLEMENTATION_VERSION_NAME = "TACKYBOX_0_1"  # PS3.7 D.3.3.2.3: at most 16 characters
+
+_ARRIVAL_FORMAT = "%Y%m%dT%H%M%S.%fZ"
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
+_BOX = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_NAME = re.compile(
+    r"(?P<arrival>\d{8}T\d{6}\.\d{6}Z)_(?P<origin>[a-z0-9][a-z0-9-]{0,31})"
+    r"_(?P<digest>[0-9a-f]{64})_(?P<uid>[0-9][0-9.]{0,63})"
+)
+_CHUNK_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 18  # what is inflated of a deflated data set to find its leading attributes
+_LONGEST_VALUE_BYTES = 1024
+
+
+def is_uid(text: str) -> bool:
+    """Whether `text` is made of a UID's characters and no longer than one (PS3.5 section 9.1).
+
+    Components with leading zeros, which the standard forbids and scanners send, are let through.
+    """
+    return _UID.fullmatch(text) is not None
+
+
+def is_box_name(text: str) -> bool:
+    """Whether `text` can name a box: lower-case letters, digits, hyphens, at most 32."""
+    return _BOX.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Item:
+    """What an item's name says. Ordered by arrival."""
+
+    arrived_at: datetime
+    origin: str
+    digest: str
+    sop_instance_uid: str
+
+    @classmethod
+    def parse(cls, name: str) -> Item:
+        """The item that `name` names; raises DataError for any other text."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise DataError("a file in the spool has a name that is not an item's")
+        try:
+            arrived_at = datetime.strptime(match["arrival"], _ARRIVAL_FORMAT).replace(tzinfo=UTC)
+        except ValueError as error:
+            raise DataError("an item's name has an arrival time that is no time") from error
+        return cls(arrived_at, match["origin"], match["digest"], match["uid"])
+
+    @property
+    def name(self) -> str:
+        """The file name."""
+        return f"{self._arrival}_{self.origin}_{self.digest}_{self.sop_instance_uid}"
+
+    @property
+    def id(self) -> str:
+        """The correlation id for logs and journal: the name without the SOP Instance UID."""
+        return f"{self._arrival}_{self.origin}_{self.digest[:16]}"
+
+    @property
+    def _arrival(self) -> str:
+        return self.arrived_at.strftime(_ARRIVAL_FORMAT)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the file meta and the leading attributes of an item say; "" where they don't.
+
+    `dataset_offset` is where the encoded data set begins, in bytes. `problem` says why leading
+    attributes could not be read, without quoting any of them.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    dataset_offset: int
+    calling_aet: str = ""
+    called_aet: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    accession_number: str = ""
+    patient_id: str = ""
+    modality: str = ""
+    problem: str = ""
+
+    def event_fields(self) -> dict[str, str]:
+        """The attributes as the journal's event fields."""
+        return {
+            "sop_class_uid": self.sop_class_uid,
+            "sop_instance_uid": self.sop_instance_uid,
+            "transfer_syntax_uid": self.transfer_syntax_uid,
+            "calling_aet": self.calling_aet,
+            "called_aet": self.called_aet,
+            "study_instance_uid": self.study_instance_uid,
+            "series_instance_uid": self.series_instance_uid,
+            "accession_number": self.accession_number,
+            "patient_id": self.patient_id,
+            "modality": self.modality,
+        }
+
+
+_LEADING = {
+    0x00080060: "modality",
+    0x00080050: "accession_number",
+    0x00100020: "patient_id",
+    0x0020000D: "study_instance_uid",
+    0x0020000E: "series_instance_uid",
+}
+# Whole data sets deflated (PS3.5 A.5, and JPIP's two kinds of it).
+_DEFLATED = frozenset(
+    {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+)
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_SOP_CLASS_UID = 0x00080016
+_SOP_INSTANCE_UID = 0x00080018
+_LAST_OF_GROUP_8 = 0x0008FFFF
+
+
+def content_digest(transfer_syntax_uid: str) -> Any:
+    """A SHA-256 object already fed with the transfer syntax; feed it the encoded data set.
+
+    The identity of content is SHA-256(transfer syntax UID, one NUL, encoded data set).
+    """
+    return hashlib.sha256(transfer_syntax_uid.encode("ascii") + b"\0")
+
+
+def part10_head(
+    *,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    transfer_syntax_uid: str,
+    calling_aet: str,
+    called_aet: str,
+) -> bytes:
+    """Preamble, prefix and File Meta Information (PS3.10 section 7.1) for a received data set."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid, pydicom_config.IGNORE)
+    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid, pydicom_config.IGNORE)
+    meta.TransferSyntaxUID = UID(transfer_syntax_uid, pydicom_config.IGNORE)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    meta.SourceApplicationEntityTitle = calling_aet
+    meta.SendingApplicationEntityTitle = calling_aet
+    meta.ReceivingApplicationEntityTitle = called_aet
+    buffer = DicomBytesIO()
+    buffer.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(buffer, meta)
+    return bytes(buffer.getvalue())
+
+
+def read_header(path: Path) -> Header:
+    """The header of the Part-10 file at `path`.
+
+    Raises DataError if the file meta is not good; a data set that can't be read only leaves its
+    attributes empty and `problem` set. Raises OSError as the file system does.
+    """
+    with path.open("rb") as file:
+        meta, offset = _read_meta(file)
+        transfer_syntax_uid = str(meta.TransferSyntaxUID)
+        found, problem = _leading_attributes(file, offset, transfer_syntax_uid)
+    return Header(
+        sop_class_uid=str(meta.MediaStorageSOPClassUID),
+        sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+        transfer_syntax_uid=transfer_syntax_uid,
+        dataset_offset=offset,
+        calling_aet=str(meta.get("SourceApplicationEntityTitle", "")),
+        called_aet=str(meta.get("ReceivingApplicationEntityTitle", "")),
+        problem=problem,
+        **{field: found[tag] for tag, field in _LEADING.items() if tag in found},
+    )
+
+
+def digest_of(path: Path) -> str:
+    """The content digest of the Part-10 file at `path`, read in pieces.
+
+    Raises DataError if it is not a Part-10 file, OSError as the file system does.
+    """
+    with path.open("rb") as file:
+        meta, offset = _read_meta(file)
+        digest = content_digest(str(meta.TransferSyntaxUID))
+        file.seek(offset)
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return str(digest.hexdigest())
+
+
+def command_contradiction(
+    head: bytes, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+) -> int | None:
+    """The C-STORE status for a data set that can't be what its command says, else None.
+
+    `head` is the beginning of the encoded data set. 0xC000 (cannot understand) if it is not a
+    data set at all, which begins with group 0008 or lower; 0xA900 (data set does not match SOP
+    class, PS3.4 table B.2-1) if it names another SOP class or instance. An attribute that is
+    absent contradicts nothing.
+    """
+    tags: list[int] = []
+    try:
+        if transfer_syntax_uid in _DEFLATED:
+            head = _inflate(head)
+        found = _parse(io.BytesIO(head), transfer_syntax_uid, _SOP_INSTANCE_UID, tags)
+    except Exception:  # pydicom raises many classes for bytes that are no data set
+        return 0xC000
+    if not tags or tags[0] > _LAST_OF_GROUP_8:
+        return 0xC000
+    for tag, expected in ((_SOP_CLASS_UID, sop_class_uid), (_SOP_INSTANCE_UID, sop_instance_uid)):
+        if tag in found and found[tag] != expected:
+            return 0xA900
+    return None
+
+
+def _read_meta(file: IO[bytes]) -> tuple[Any, int]:
+    """File meta, and the offset behind it as its group length says (PS3.10 table 7.1-1)."""
+    head = file.read(144)
+    if len(head) < 144 or head[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00":
+        raise DataError("not a Part-10 file as this spool writes them")
+    offset = 144 + int.from_bytes(head[140:144], "little")
+    if offset > _HEAD_BYTES:
+        raise DataError("the file meta information is longer than any can be")
+    try:
+        meta = dcmread(io.BytesIO(head + file.read(offset - 144))).file_meta
+        if not all(
+            is_uid(str(meta.get(keyword, "")))
+            for keyword in (
+                "MediaStorageSOPClassUID",
+                "MediaStorageSOPInstanceUID",
+                "TransferSyntaxUID",
+            )
+        ):
+            raise DataError("the file meta information lacks a UID that it must have")
+    except DataError:
+        raise
+    except Exception as error:  # pydicom raises many classes for bad bytes
+        raise DataError("the file meta information can't be read") from error
+    return meta, offset
+
+
+def _leading_attributes(
+    file: IO[bytes], offset: int, transfer_syntax_uid: str
+) -> tuple[dict[int, str], str]:
+    file.seek(offset)
+    try:
+        source: IO[bytes] = file
+        if transfer_syntax_uid in _DEFLATED:
+            source = io.BytesIO(_inflate(file.read(_HEAD_BYTES)))
+        return _parse(source, transfer_syntax_uid, max(_LEADING)), ""
+    except Exception as error:  # pydicom raises many classes for bad bytes, and quotes values
+        return {}, f"leading attributes can't be read ({type(error).__name__})"
+
+
+def _inflate(head: bytes) -> bytes:
+    return zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress(head, _HEAD_BYTES)
+
+
+def _parse(
+    source: IO[bytes], transfer_syntax_uid: str, last_tag: int, tags: list[int] | None = None
+) -> dict[int, str]:
+    """The wanted attributes up to `last_tag` as text, values over 1 KiB left out.
+
+    The tags met on the way are appended to `tags`.
+    """
+
+    def is_behind(tag: int, _vr: str | None, _length: int) -> bool:
+        if tags is not None:
+            tags.append(int(tag))
+        return int(tag) > last_tag
+
+    syntax = UID(transfer_syntax_uid, pydicom_config.IGNORE)
+    known = syntax.is_transfer_syntax and not syntax.is_private
+    wanted = [_SPECIFIC_CHARACTER_SET, _SOP_CLASS_UID, _SOP_INSTANCE_UID, *_LEADING]
+    dataset = read_dataset(
+        source,  # type: ignore[arg-type]
+        is_implicit_VR=syntax.is_implicit_VR if known else False,
+        is_little_endian=syntax.is_little_endian if known else True,
+        stop_when=is_behind,
+        defer_size=_LONGEST_VALUE_BYTES,
+        specific_tags=wanted,
+    )
+    return dict(_texts(dataset, wanted))
+
+
+def _texts(dataset: Any, wanted: list[int]) -> Iterator[tuple[int, str]]:
+    for tag in wanted:
+        # One value that is over-long (left on disk, and the dataset knows no file to read it
+        # from) or undecodable does not cost the others.
+        with contextlib.suppress(Exception):
+            if tag in dataset:
+                yield tag, str(dataset[tag].value or "").strip(" \0")

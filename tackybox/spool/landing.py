@@ -1,0 +1,85 @@
+"""A mother's landing strip for one daughter: from where rsync writes to where we vouch for it.
+
+`arriving/<daughter>/` belongs to rsync and nothing in it is trusted. `take` moves a file out of
+its reach into `landing/<daughter>/<lane>/`, where it can be verified without changing under our
+hands; `admit` moves it into `new/<lane>/` once its receipt is durable. A file that a killed commit
+left in `landing/` is verified again by the next one, so that a cut answer makes no second copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tackybox.errors import DataError
+from tackybox.item import Item, digest_of
+from tackybox.spool.durable import fsync_directory, fsync_file, make_directory, names
+from tackybox.spool.entry import Entry, Lane
+
+_STALE_S = 86_400
+
+
+class Landing:
+    """The strip of the daughter named `daughter` in the spool at `root`."""
+
+    def __init__(self, root: Path, daughter: str) -> None:
+        self.arriving = root / "arriving" / daughter
+        make_directory(self.arriving)
+        self._landing = root / "landing" / daughter
+        for lane in Lane:
+            make_directory(self._landing / lane)
+        self._new = root / "new"
+
+    def take(self, item: Item, lane: Lane) -> Entry | None:
+        """Move the arrived file of `item` out of rsync's reach; None if it has not arrived."""
+        path = self._landing / lane / item.name
+        try:
+            (self.arriving / item.name).rename(path)
+        except FileNotFoundError:
+            return None
+        return Entry(item, lane, path)
+
+    def left_over(self) -> Iterator[Entry]:
+        """What a killed commit had taken and not admitted."""
+        for lane in Lane:
+            for name in list(names(self._landing / lane)):
+                yield Entry.at(self._landing / lane / name)
+
+    def is_sound(self, entry: Entry) -> bool:
+        """Whether the taken file is a regular file with its name's digest; durable if so."""
+        if entry.path.is_symlink() or not entry.path.is_file():
+            return False
+        try:
+            sound = digest_of(entry.path) == entry.item.digest
+        except DataError:
+            return False
+        if sound:
+            fsync_file(entry.path)
+        return sound
+
+    def discard(self, entry: Entry) -> None:
+        """Remove a taken file that is not sound; the daughter has the good one."""
+        if entry.path.is_dir() and not entry.path.is_symlink():
+            shutil.rmtree(entry.path)
+        else:
+            entry.path.unlink(missing_ok=True)
+
+    def sync(self, lane: Lane) -> None:
+        """Make the entries of the strip's `lane` durable."""
+        fsync_directory(self._landing / lane)
+
+    def admit(self, entry: Entry) -> Entry:
+        """Move a sound entry, its receipt durable, to where it is fanned out."""
+        path = self._new / entry.lane / entry.item.name
+        entry.path.rename(path)
+        return Entry(entry.item, entry.lane, path)
+
+    def sweep(self) -> None:
+        """Remove what rsync left half done more than a day ago."""
+        for path in self.arriving.iterdir():
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime < time.time() - _STALE_S:
+                    path.unlink()

@@ -1,0 +1,117 @@
+"""Real peers for the tests: each on a free loopback port, in its own directory, stopped by pid."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+import pynetdicom
+import pytest
+
+from tackybox.demo.stack import LOOPBACK, free_port
+
+_READY_S = 30.0
+
+
+def require(tool: str, package: str) -> str:
+    """The path of `tool`, or a skip that says which Debian package has it."""
+    path = shutil.which(tool, path="/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"{tool} is not installed: apt-get install {package}")
+    return path
+
+
+def wheel_files() -> list[Path]:
+    """Every DICOM file that ships inside pydicom's and pynetdicom's wheels."""
+    roots = [Path(package.__file__).parent for package in (pydicom, pynetdicom)]
+    return sorted(path for root in roots for path in root.rglob("*.dcm"))
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
+    """Wait for `condition`; fail, naming `what`, if it does not come."""
+    until_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > until_s:
+            pytest.fail(f"not after {timeout_s:.0f} s: {what}")
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A running peer: where it listens, and where it keeps what it gets."""
+
+    aet: str
+    port: int
+    directory: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def address(self) -> str:
+        """AET@host:port."""
+        return f"{self.aet}@{LOOPBACK}:{self.port}"
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], aet: str, port: int, directory: Path) -> Iterator[Peer]:
+    """Run `command` until the block ends; ready when `port` takes connections."""
+    with (directory / "peer.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    try:
+        wait_until(lambda: _listens(port) or process.poll() is not None, f"{command[0]} listens")
+        if process.poll() is not None:
+            pytest.fail(f"{command[0]} ended: {(directory / 'peer.log').read_text()[-2000:]}")
+        yield Peer(aet, port, directory, process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def storescp(directory: Path, *options: str, port: int | None = None) -> Iterator[Peer]:
+    """DCMTK's storescp: every transfer syntax, bytes kept as they come, unless `options` differ."""
+    tool = require("storescp", "dcmtk")
+    directory.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    options = options or ("+xa", "-pm", "+B", "-uf")
+    command = [tool, *options, "-aet", "STORESCP", "-od", str(directory), str(port)]
+    with running(command, "STORESCP", port, directory) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def orthanc(directory: Path) -> Iterator[Peer]:
+    """Orthanc, with DICOM and HTTP on loopback; `rest(peer, path)` asks it."""
+    tool = require("Orthanc", "orthanc")
+    directory.mkdir(parents=True, exist_ok=True)
+    port, http_port = free_port(), free_port()
+    settings = {
+        "Name": "test", "StorageDirectory": str(directory / "db"),
+        "IndexDirectory": str(directory / "db"), "DicomAet": "ORTHANC", "DicomPort": port,
+        "HttpPort": http_port, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
+        "DicomAlwaysAllowStore": True, "DicomCheckCalledAet": False, "Plugins": [],
+        "UnknownSopClassAccepted": True, "OverwriteInstances": False, "StorageCompression": False,
+    }  # fmt: skip
+    (directory / "orthanc.json").write_text(json.dumps(settings))
+    (directory / "http_port").write_text(str(http_port))
+    with running([tool, str(directory / "orthanc.json")], "ORTHANC", port, directory) as peer:
+        wait_until(lambda: _listens(http_port), "Orthanc's HTTP listens")
+        yield peer
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex((LOOPBACK, port)) == 0
