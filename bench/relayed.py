@@ -258,6 +258,7 @@ def running_relay(workdir: Path) -> Iterator[Relay]:
             ";".join((address, scp.address, pacs.address)),
             backoff_cap_s=1,
             rescan_interval_s=0.5,
+            dimse_timeout_s=8,  # Orthanc never answers some of them; five losses are a verdict
         )
         daughter = stack.start_daughter("north", mother.destination, receipts_interval_s=2)
         yield Relay(daughter, mother, own, scp, pacs)
