@@ -18,6 +18,7 @@ import json
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -89,7 +90,7 @@ def _commit(spool: Spool, box: str, daughter: str) -> int:
     with Recorder(spool.journal, box) as recorder:
         commit = Commit(daughter, landing, ReceiptLog(spool.root, daughter), recorder)
         commit.finish_left_over()
-        _answer({"protocol": PROTOCOL, "spool": spool.identity})
+        _greet(spool)
         while line := sys.stdin.readline(_LONGEST_LINE_CHARACTERS):
             answers = commit.commit(_manifest(line, daughter))
             _answer({"answers": answers})
@@ -109,7 +110,7 @@ def _manifest(line: str, daughter: str) -> list[Announced]:
 def _receipts(spool: Spool, daughter: str, cursor: int) -> int:
     """Answer for `cursor`, then for each further cursor on stdin, so that asking costs no login."""
     receipts = ReceiptLog(spool.root, daughter)
-    _answer({"protocol": PROTOCOL, "spool": spool.identity})
+    _greet(spool)
     while True:
         receipts.forget_before(cursor)
         for count, (behind, receipt) in enumerate(receipts.read_after(cursor)):
@@ -123,6 +124,11 @@ def _receipts(spool: Spool, daughter: str, cursor: int) -> int:
         if not _CURSOR.fullmatch(line.strip()):
             raise DataError("what was asked for is not a cursor")
         cursor = int(line)
+
+
+def _greet(spool: Spool) -> None:
+    """Which protocol, whose spool, and the time here, so that a daughter can compare clocks."""
+    _answer({"protocol": PROTOCOL, "spool": spool.identity, "at": datetime.now(UTC).isoformat()})
 
 
 def _answer(fields: dict[str, Any]) -> None:

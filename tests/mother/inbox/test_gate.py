@@ -68,7 +68,10 @@ class Gate:
         done = self.ssh("commit", json.dumps({"items": items}) + "\n")
         assert done.returncode == 0, done.stderr
         lines = [json.loads(line) for line in done.stdout.splitlines()]
-        assert lines[0] == {"protocol": 1, "spool": Spool.open(self.spool).identity}
+        assert lines[0] == {
+            "protocol": 1, "spool": Spool.open(self.spool).identity, "at": lines[0]["at"],
+        }  # fmt: skip
+        assert abs(datetime.fromisoformat(lines[0]["at"]) - datetime.now(UTC)).total_seconds() < 60
         return list(lines[1]["answers"])
 
     def receipts(self, cursor: int = 0) -> list[tuple[int, Receipt]]:
