@@ -3,9 +3,11 @@
     python -m daughter.pusher.probe
 
 Prints a line of JSON for each mother, in the configured order: `name`, `ok`, `sentence` (what is
-wrong, for people; "" if nothing is) and `identity` (of her spool; "" if she did not say). Exit
-code 0 if all let us in, else 69 (EX_UNAVAILABLE). Pushes nothing, and may run beside the pusher;
-each try ends within half a minute, and all are made at once.
+wrong, for people; "" if nothing is), `advice` (what to do about it), `identity` (of her spool; ""
+if she did not say) and `clock` (how far hers is before ours: `seconds`, right to within
+`uncertainty_s`; null if she did not say the time). Exit code 0 if all let us in, else 69
+(EX_UNAVAILABLE). Pushes nothing, and may run beside the pusher; each try ends within half a
+minute, and all are made at once.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
 
 from daughter.pusher.rsync import Road, RoadError
 from tackybox import service
@@ -34,23 +38,26 @@ def run() -> int:
     return 0 if ok else UnavailableError.exit_code
 
 
-def probe(address: MotherAddress, config: DaughterConfig) -> dict[str, str | bool]:
+def probe(address: MotherAddress, config: DaughterConfig) -> dict[str, Any]:
     """What came of one try."""
     road = Road(address, config)
-    sentence = ""
+    sentence = advice = ""
     try:
         road.open()
     except RoadError as error:
-        sentence = str(error)
+        sentence, advice = str(error), error.advice
     except OSError as error:
         sentence = f"ssh can't be started here: {error.strerror}"
+        advice = "install the Debian package openssh-client"
     finally:
         road.discard()
     return {
         "name": address.name,
         "ok": not sentence,
         "sentence": sentence,
+        "advice": advice,
         "identity": road.identity,
+        "clock": None if road.clock is None else asdict(road.clock),
     }
 
 

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,28 +56,60 @@ Host mother
   Compression no
 """
 
-# What ssh says, and what it means to the person who must mend it.
+_AT_HER_INBOX = "is her inbox running, and the port open in every firewall between?"
+_FINGERPRINT = "compare the fingerprint by telephone, then put her line into known_hosts"
+_OUR_KEY = "put our public key on the mother, under this box's name"
+
+# What ssh says, what it means to the person who must mend it, and what to do.
 _SSH_SENTENCES = (
-    ("Host key verification failed", "its host key is not the pinned one (TACKYBOX_KNOWN_HOSTS)"),
-    ("Permission denied", "it does not know our key (TACKYBOX_SSH_KEY), or has revoked it"),
-    ("Connection refused", "nothing listens at that port"),
-    ("timed out", "it does not answer; is it down, or a firewall in between?"),
-    ("No route to host", "there is no route to it"),
-    ("Network is unreachable", "there is no route to it"),
-    ("Could not resolve", "its name can't be resolved (DNS)"),
-    ("Name or service not known", "its name can't be resolved (DNS)"),
-    ("low-space watermark", "its disk is full"),
-    ("No space left", "its disk is full"),
-    ("Identity file", "our key file can't be read (TACKYBOX_SSH_KEY)"),
-)
+    (
+        "host key is known for",
+        "no host key of hers is pinned (TACKYBOX_KNOWN_HOSTS)",
+        _FINGERPRINT,
+    ),
+    (
+        "Host key verification failed",
+        "its host key is not the pinned one (TACKYBOX_KNOWN_HOSTS)",
+        f"ask why it changed, {_FINGERPRINT}",
+    ),
+    (
+        "Permission denied",
+        "it does not know our key (TACKYBOX_SSH_KEY), or has revoked it",
+        _OUR_KEY,
+    ),
+    ("Connection refused", "nothing listens at that port", _AT_HER_INBOX),
+    ("timed out", "it does not answer; is it down, or a firewall in between?", _AT_HER_INBOX),
+    ("No route to host", "there is no route to it", "mend the network between"),
+    ("Network is unreachable", "there is no route to it", "mend the network between"),
+    ("Could not resolve", "its name can't be resolved (DNS)", "is it right, and DNS?"),
+    ("Name or service not known", "its name can't be resolved (DNS)", "is it right, and DNS?"),
+    ("invalid format", "what answers there is not ssh", "is it the port of her inbox?"),
+    ("not found", "what answers there is no Tackybox gate", "is it the port of her inbox?"),
+    ("low-space watermark", "its disk is full", "make room at the mother"),
+    ("No space left", "its disk is full", "make room at the mother"),
+    ("Identity file", "our key file can't be read (TACKYBOX_SSH_KEY)", "make it, or correct it"),
+)  # fmt: skip
+_NO_GATE = ("what answers there is no Tackybox gate", "is it the port of her inbox?")
 
 
 class RoadError(UnavailableError):
-    """The mother can't be reached, or does not do what she is asked."""
+    """The mother can't be reached, or does not do what she is asked; `advice` says what to do."""
+
+    def __init__(self, sentence: str, advice: str = "") -> None:
+        super().__init__(sentence)
+        self.advice = advice
 
 
 class ReceiptsLostError(RoadError):
     """The mother's receipts end before the cursor: they are not those that were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockOffset:
+    """How far a mother's clock is before ours: `seconds`, right to within `uncertainty_s`."""
+
+    seconds: float
+    uncertainty_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +129,7 @@ class Road:
     def __init__(self, address: MotherAddress, config: DaughterConfig) -> None:
         self.name = address.name
         self.identity = ""
+        self.clock: ClockOffset | None = None
         self._timeout_s = config.network_timeout_s
         self._run_dir = Path(tempfile.mkdtemp(prefix="tackybox-road-"))
         self._config_file = self._run_dir / "ssh_config"
@@ -118,19 +152,24 @@ class Road:
         return self._greeted and session is not None and session.is_alive
 
     def open(self) -> None:
-        """Connect and be greeted; raises RoadError. `identity` is then the mother's spool."""
+        """Connect and be greeted; raises RoadError.
+
+        `identity` is then the mother's spool, and `clock` her clock if she says the time.
+        """
         self.close()
         (self._run_dir / "control").unlink(missing_ok=True)
+        began_s = time.time()
         self._session = self._begin("commit", "-o", "ControlMaster=yes")
         try:
             greeting = self._session.read_answer(CONNECT_TIMEOUT_S * 2)
             if greeting.get("protocol") != _PROTOCOL:
                 raise RoadError("it speaks another version of the protocol; update the older box")
             self.identity = str(greeting["spool"])
+            self.clock = _clock_offset(greeting.get("at"), began_s, time.time())
             self._greeted = True
         except KeyError as error:
             self.close()
-            raise RoadError("what answers there is no Tackybox gate") from error
+            raise RoadError(*_NO_GATE) from error
         except RoadError:
             self.close()
             raise
@@ -170,7 +209,7 @@ class Road:
             start_new_session=True,
         )  # fmt: skip
         if done.returncode and done.returncode not in _SOME_FILES_FAILED:
-            raise RoadError(_sentence(done.stderr, f"rsync ended with code {done.returncode}"))
+            raise RoadError(*_sentence(done.stderr, f"rsync ended with code {done.returncode}"))
 
     def commit(self, entries: Sequence[Entry], sizes_bytes: Sequence[int]) -> list[Answer]:
         """Have the gate verify and sign for what was pushed; raises RoadError.
@@ -192,7 +231,7 @@ class Road:
         try:
             return [Answer(str(a["name"]), str(a["kind"])) for a in answer["answers"]]
         except (KeyError, TypeError) as error:
-            raise RoadError("what answers there is no Tackybox gate") from error
+            raise RoadError(*_NO_GATE) from error
 
     def receipts(self, cursor: int) -> list[tuple[int, Receipt]]:
         """Her receipts from `cursor` on, each with the cursor behind it; raises RoadError.
@@ -280,7 +319,7 @@ class _Session:
                     raise RoadError("it does not answer any more")
                 view = view[os.write(fd, view[:65536]) :]
         except (OSError, ValueError) as error:  # it ended, or was closed under our hands
-            raise RoadError(self._sentence("it closed the connection")) from error
+            raise RoadError(*self._sentence("it closed the connection")) from error
 
     def read_answer(self, timeout_s: float) -> dict[str, Any]:
         """The next line as a JSON object; raises RoadError."""
@@ -288,7 +327,7 @@ class _Session:
         try:
             answer = json.loads(line)
         except ValueError as error:
-            raise RoadError("what answers there is no Tackybox gate") from error
+            raise RoadError(*_NO_GATE) from error
         return answer if isinstance(answer, dict) else {}
 
     def read_line(self, timeout_s: float) -> bytes:
@@ -306,7 +345,7 @@ class _Session:
             if not piece or len(self._rest) > _LONGEST_LINE_BYTES:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(5)
-                raise RoadError(self._sentence("it closed the connection"))
+                raise RoadError(*self._sentence("it closed the connection"))
             self._rest += piece
         line, _, self._rest = self._rest.partition(b"\n")
         return line
@@ -317,12 +356,29 @@ class _Session:
             raise ValueError("no pipe")
         return stream.fileno()
 
-    def _sentence(self, otherwise: str) -> str:
+    def _sentence(self, otherwise: str) -> tuple[str, str]:
         with contextlib.suppress(OSError):
             return _sentence(self._stderr.read_bytes(), otherwise)
-        return otherwise
+        return otherwise, ""
 
 
-def _sentence(stderr: bytes, otherwise: str) -> str:
+def _sentence(stderr: bytes, otherwise: str) -> tuple[str, str]:
+    """What it means, and what to do about it."""
     said = stderr.decode("utf-8", "replace")
-    return next((sentence for word, sentence in _SSH_SENTENCES if word in said), otherwise)
+    for word, meaning, advice in _SSH_SENTENCES:
+        if word in said:
+            return meaning, advice
+    return otherwise, ""
+
+
+def _clock_offset(hers: object, began_s: float, ended_s: float) -> ClockOffset | None:
+    """From the time that a greeting names, which was said between `began_s` and `ended_s` (ours).
+
+    Taken as said in the middle, so the offset is wrong by half of that time at most. None for a
+    greeting without a time: an older mother's.
+    """
+    try:
+        hers_s = datetime.fromisoformat(str(hers)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return ClockOffset(hers_s - (began_s + ended_s) / 2, abs(ended_s - began_s) / 2)

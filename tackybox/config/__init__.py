@@ -4,7 +4,13 @@
 frozen result is handed down. Nothing else in the house reads a variable.
 """
 
-from tackybox.config.addresses import ArchiveAddress, ArchiveGroup, MotherAddress, MotherGroup
+from tackybox.config.addresses import (
+    ArchiveAddress,
+    ArchiveGroup,
+    Endpoint,
+    MotherAddress,
+    MotherGroup,
+)
 from tackybox.config.boxes import BoxConfig, DaughterConfig, MotherConfig
 from tackybox.config.children import child_environment, same_environment
 from tackybox.config.lanes import LaneRule, lane_for
@@ -17,6 +23,7 @@ __all__ = [
     "BoxConfig",
     "DaughterConfig",
     "Described",
+    "Endpoint",
     "LaneRule",
     "Modalities",
     "ModalityRule",

@@ -4,6 +4,7 @@
     group        = address *( "|" address )               the first that works gets it
     mother       = user "@" host [ ":" port ]             port 2222 unless given
     archive      = AE-title "@" host ":" port
+    endpoint     = host ":" port
     host         = name | IPv4 | "[" IPv6 "]"
 
 Promises: a host or user that parses is safe as an argument of ssh and rsync (no leading hyphen, no
@@ -75,6 +76,17 @@ class ArchiveAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{_bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class MotherGroup:
     """One outlet of a daughter: the first of `alternatives` that works gets each item."""
 
@@ -132,6 +144,15 @@ def parse_archive(text: str) -> ArchiveAddress:
     if port is None:
         raise ValueError(f"{text!r} has no port; write AET@host:port, such as PACS@host:104")
     return ArchiveAddress(values.ae_title(aet), host, port)
+
+
+def parse_endpoint(raw: object) -> Endpoint:
+    """One `host:port`; raises ValueError."""
+    text = values.text(raw)
+    host, port = _host_and_port(text, text)
+    if port is None:
+        raise ValueError(f"{text!r} has no port; write host:port, such as host:11112")
+    return Endpoint(host, port)
 
 
 def _groups(raw: object, parse: Callable[[str], A]) -> list[tuple[A, ...]]:

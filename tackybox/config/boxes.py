@@ -14,7 +14,14 @@ from typing import Annotated, Any
 
 from mysql_utilities.mysql_store import MysqlAddress
 from tackybox.config import values
-from tackybox.config.addresses import ArchiveGroup, MotherGroup, parse_archives, parse_mothers
+from tackybox.config.addresses import (
+    ArchiveGroup,
+    Endpoint,
+    MotherGroup,
+    parse_archives,
+    parse_endpoint,
+    parse_mothers,
+)
 from tackybox.config.lanes import LaneRule, parse_lanes
 from tackybox.config.modalities import NOBODY, Modalities, parse_modalities
 
@@ -110,6 +117,13 @@ class DaughterConfig(BoxConfig):
     ] = NOBODY
     port: Annotated[int, Setting("TCP port that modalities send to", values.port)] = 11112
     bind: Annotated[str, Setting("local address to listen on", values.bind_address)] = "0.0.0.0"  # noqa: S104 - a relay is there to be reached
+    receiver: Annotated[
+        Endpoint | None,
+        Setting(
+            "host:port where tackybox check reaches our receiver; unset = this machine, port",
+            parse_endpoint,
+        ),
+    ] = None
     require_called_aet: Annotated[
         bool, Setting("refuse callers that call another AE title than ours", values.flag)
     ] = True

@@ -50,10 +50,13 @@ def name(destination: str) -> str:
 
 def test_a_mother_who_lets_us_in_says_which_spool_she_has(stack: Stack, mother: Mother) -> None:
     identity = (mother.spool / "identity").read_text().strip()
-    expected = {
-        "name": name(mother.destination), "ok": True, "sentence": "", "identity": identity,
-    }  # fmt: skip
-    assert probe(stack, mother.destination) == (0, [expected])
+    code, (road,) = probe(stack, mother.destination)
+    clock = road.pop("clock")
+    assert (code, road) == (0, {
+        "name": name(mother.destination), "ok": True, "sentence": "", "advice": "",
+        "identity": identity,
+    })  # fmt: skip
+    assert abs(clock["seconds"]) <= clock["uncertainty_s"] < 30
     assert not (stack.workdir / "north").exists()
 
 
@@ -65,12 +68,17 @@ def test_another_host_key_than_the_pinned_one_is_named(stack: Stack, mother: Mot
     code, (road,) = probe(stack, mother.destination, known_hosts=known_hosts)
     assert (code, road["ok"], road["identity"]) == (69, False, "")
     assert "host key is not the pinned one" in road["sentence"]
+    assert road["clock"] is None
+    known_hosts.write_text("")
+    _, (road,) = probe(stack, mother.destination, known_hosts=known_hosts)
+    assert "no host key of hers is pinned" in road["sentence"]
 
 
 def test_a_key_that_she_does_not_know_is_named(stack: Stack, mother: Mother) -> None:
     code, (road,) = probe(stack, mother.destination, ssh_key=stack.key("stranger"))
     assert (code, road["ok"]) == (69, False)
     assert "does not know our key" in road["sentence"]
+    assert "public key on the mother" in road["advice"]
 
 
 def test_every_mother_of_every_group_is_tried_in_order(stack: Stack, mother: Mother) -> None:

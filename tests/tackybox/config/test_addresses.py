@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from tackybox.config.addresses import (
     ArchiveAddress,
     ArchiveGroup,
+    Endpoint,
     MotherAddress,
     MotherGroup,
     parse_archives,
+    parse_endpoint,
     parse_mothers,
 )
 
@@ -139,3 +141,14 @@ def test_what_is_wrong_is_said(text, part_of_message):
 def test_what_is_wrong_with_an_archive_is_said(text, part_of_message):
     with pytest.raises(ValueError, match=part_of_message):
         parse_archives(text)
+
+
+@given(st.builds(Endpoint, host, port))
+def test_endpoints_survive_being_written_and_read(endpoint):
+    assert parse_endpoint(str(endpoint)) == endpoint
+
+
+@pytest.mark.parametrize("text", ["receiver", "receiver:0", "receiver:x", "[::1]", "a b:1", ":1"])
+def test_what_is_no_endpoint_is_refused(text):
+    with pytest.raises(ValueError, match="; write"):
+        parse_endpoint(text)
