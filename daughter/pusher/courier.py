@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 from daughter.pusher import compression
 from daughter.pusher.doubt import Doubts
-from daughter.pusher.rsync import Road, RoadError
+from daughter.pusher.rsync import Road
 from daughter.pusher.settlement import Settlement
+from daughter.pusher.trouble import RoadError
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs

@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from daughter.pusher.rsync import Road, RoadError
+from daughter.pusher.rsync import Road
+from daughter.pusher.trouble import RoadError
 from tackybox import service
 from tackybox.config import DaughterConfig, MotherAddress, load_daughter
 from tackybox.errors import UnavailableError

@@ -24,8 +24,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from daughter.pusher import trouble
+from daughter.pusher.trouble import ReceiptsLostError, RoadError
 from tackybox.config import DaughterConfig, MotherAddress
-from tackybox.errors import DataError, UnavailableError
+from tackybox.errors import DataError
 from tackybox.spool import Entry, Receipt
 
 CONNECT_TIMEOUT_S = 15.0
@@ -55,53 +57,6 @@ Host mother
   ControlPath {run_dir}/control
   Compression no
 """
-
-_AT_HER_INBOX = "is her inbox running, and the port open in every firewall between?"
-_FINGERPRINT = "compare the fingerprint by telephone, then put her line into known_hosts"
-_OUR_KEY = "put our public key on the mother, under this box's name"
-
-# What ssh says, what it means to the person who must mend it, and what to do.
-_SSH_SENTENCES = (
-    (
-        "host key is known for",
-        "no host key of hers is pinned (TACKYBOX_KNOWN_HOSTS)",
-        _FINGERPRINT,
-    ),
-    (
-        "Host key verification failed",
-        "its host key is not the pinned one (TACKYBOX_KNOWN_HOSTS)",
-        f"ask why it changed, {_FINGERPRINT}",
-    ),
-    (
-        "Permission denied",
-        "it does not know our key (TACKYBOX_SSH_KEY), or has revoked it",
-        _OUR_KEY,
-    ),
-    ("Connection refused", "nothing listens at that port", _AT_HER_INBOX),
-    ("timed out", "it does not answer; is it down, or a firewall in between?", _AT_HER_INBOX),
-    ("No route to host", "there is no route to it", "mend the network between"),
-    ("Network is unreachable", "there is no route to it", "mend the network between"),
-    ("Could not resolve", "its name can't be resolved (DNS)", "is it right, and DNS?"),
-    ("Name or service not known", "its name can't be resolved (DNS)", "is it right, and DNS?"),
-    ("invalid format", "what answers there is not ssh", "is it the port of her inbox?"),
-    ("not found", "what answers there is no Tackybox gate", "is it the port of her inbox?"),
-    ("low-space watermark", "its disk is full", "make room at the mother"),
-    ("No space left", "its disk is full", "make room at the mother"),
-    ("Identity file", "our key file can't be read (TACKYBOX_SSH_KEY)", "make it, or correct it"),
-)  # fmt: skip
-_NO_GATE = ("what answers there is no Tackybox gate", "is it the port of her inbox?")
-
-
-class RoadError(UnavailableError):
-    """The mother can't be reached, or does not do what she is asked; `advice` says what to do."""
-
-    def __init__(self, sentence: str, advice: str = "") -> None:
-        super().__init__(sentence)
-        self.advice = advice
-
-
-class ReceiptsLostError(RoadError):
-    """The mother's receipts end before the cursor: they are not those that were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +124,7 @@ class Road:
             self._greeted = True
         except KeyError as error:
             self.close()
-            raise RoadError(*_NO_GATE) from error
+            raise trouble.no_gate() from error
         except RoadError:
             self.close()
             raise
@@ -187,6 +142,19 @@ class Road:
         """Close for good and remove the connection's files."""
         self.close()
         shutil.rmtree(self._run_dir, ignore_errors=True)
+
+    def join(self, public_key: str) -> None:
+        """Have the box that holds `public_key` let in, with a code for our key; raises RoadError.
+
+        Not on an open road. After a RoadError it is unknown whether she did.
+        """
+        session = self._begin("join")
+        try:
+            session.write(f"{public_key}\n".encode(), self._timeout_s)
+            if "joined" not in session.read_answer(CONNECT_TIMEOUT_S * 2):
+                raise trouble.no_gate()
+        finally:
+            session.close()
 
     def push(self, entries: Sequence[Entry], *, compress: bool, bandwidth_kib_s: int) -> None:
         """Copy the files of `entries`, all below one `active/` directory, to the mother.
@@ -209,7 +177,7 @@ class Road:
             start_new_session=True,
         )  # fmt: skip
         if done.returncode and done.returncode not in _SOME_FILES_FAILED:
-            raise RoadError(*_sentence(done.stderr, f"rsync ended with code {done.returncode}"))
+            raise trouble.in_words(done.stderr, f"rsync ended with code {done.returncode}")
 
     def commit(self, entries: Sequence[Entry], sizes_bytes: Sequence[int]) -> list[Answer]:
         """Have the gate verify and sign for what was pushed; raises RoadError.
@@ -231,7 +199,7 @@ class Road:
         try:
             return [Answer(str(a["name"]), str(a["kind"])) for a in answer["answers"]]
         except (KeyError, TypeError) as error:
-            raise RoadError(*_NO_GATE) from error
+            raise trouble.no_gate() from error
 
     def receipts(self, cursor: int) -> list[tuple[int, Receipt]]:
         """Her receipts from `cursor` on, each with the cursor behind it; raises RoadError.
@@ -319,7 +287,7 @@ class _Session:
                     raise RoadError("it does not answer any more")
                 view = view[os.write(fd, view[:65536]) :]
         except (OSError, ValueError) as error:  # it ended, or was closed under our hands
-            raise RoadError(*self._sentence("it closed the connection")) from error
+            raise self._error("it closed the connection") from error
 
     def read_answer(self, timeout_s: float) -> dict[str, Any]:
         """The next line as a JSON object; raises RoadError."""
@@ -327,7 +295,7 @@ class _Session:
         try:
             answer = json.loads(line)
         except ValueError as error:
-            raise RoadError(*_NO_GATE) from error
+            raise trouble.no_gate() from error
         return answer if isinstance(answer, dict) else {}
 
     def read_line(self, timeout_s: float) -> bytes:
@@ -345,7 +313,7 @@ class _Session:
             if not piece or len(self._rest) > _LONGEST_LINE_BYTES:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(5)
-                raise RoadError(*self._sentence("it closed the connection"))
+                raise self._error("it closed the connection")
             self._rest += piece
         line, _, self._rest = self._rest.partition(b"\n")
         return line
@@ -356,19 +324,10 @@ class _Session:
             raise ValueError("no pipe")
         return stream.fileno()
 
-    def _sentence(self, otherwise: str) -> tuple[str, str]:
+    def _error(self, otherwise: str) -> RoadError:
         with contextlib.suppress(OSError):
-            return _sentence(self._stderr.read_bytes(), otherwise)
-        return otherwise, ""
-
-
-def _sentence(stderr: bytes, otherwise: str) -> tuple[str, str]:
-    """What it means, and what to do about it."""
-    said = stderr.decode("utf-8", "replace")
-    for word, meaning, advice in _SSH_SENTENCES:
-        if word in said:
-            return meaning, advice
-    return otherwise, ""
+            return trouble.in_words(self._stderr.read_bytes(), otherwise)
+        return RoadError(otherwise)
 
 
 def _clock_offset(hers: object, began_s: float, ended_s: float) -> ClockOffset | None:

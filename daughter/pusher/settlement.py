@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from daughter.pusher.doubt import Doubts
-from daughter.pusher.rsync import Answer, ReceiptsLostError, Road, RoadError
+from daughter.pusher.rsync import Answer, Road
+from daughter.pusher.trouble import ReceiptsLostError, RoadError
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs
@@ -19,7 +20,7 @@ from tackybox.config import DaughterConfig
 from tackybox.errors import DataError
 from tackybox.item import digest_of
 from tackybox.reasons import Reason
-from tackybox.spool import Entry, Outlet, Receipt, ReceiptKind, Spool
+from tackybox.spool import STORED_BY, Entry, Outlet, Receipt, ReceiptKind, Spool
 
 
 class Settlement:
@@ -122,7 +123,7 @@ class Settlement:
                     return False
                 entry = self._doubts.take(name) or self._outlet.find(name)
                 if entry is not None:
-                    self._release(peer, entry, f"stored by {receipt.detail}")
+                    self._release(peer, entry, f"{STORED_BY}{receipt.detail}")
             case ReceiptKind.QUARANTINED:
                 entry = self._outlet.find(name)
                 if entry is not None:

@@ -12,7 +12,8 @@ from tackybox.config.addresses import (
     MotherGroup,
 )
 from tackybox.config.boxes import BoxConfig, DaughterConfig, MotherConfig
-from tackybox.config.children import child_environment, same_environment
+from tackybox.config.children import changed_environment, child_environment, same_environment
+from tackybox.config.joining import JoinLine
 from tackybox.config.lanes import LaneRule, lane_for
 from tackybox.config.loading import Described, describe, load_box, load_daughter, load_mother
 from tackybox.config.modalities import Modalities, ModalityRule
@@ -24,12 +25,14 @@ __all__ = [
     "DaughterConfig",
     "Described",
     "Endpoint",
+    "JoinLine",
     "LaneRule",
     "Modalities",
     "ModalityRule",
     "MotherAddress",
     "MotherConfig",
     "MotherGroup",
+    "changed_environment",
     "child_environment",
     "describe",
     "lane_for",

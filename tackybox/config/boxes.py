@@ -22,6 +22,7 @@ from tackybox.config.addresses import (
     parse_endpoint,
     parse_mothers,
 )
+from tackybox.config.joining import JoinLine, parse_joins
 from tackybox.config.lanes import LaneRule, parse_lanes
 from tackybox.config.modalities import NOBODY, Modalities, parse_modalities
 
@@ -107,6 +108,15 @@ class DaughterConfig(BoxConfig):
             parse_mothers,
         ),
     ]
+    join: Annotated[
+        tuple[JoinLine, ...] | None,
+        Setting(
+            "lines of tackybox enrol, parted by ;: join those mothers at start; without "
+            "destinations of its own the box delivers to all of them",
+            parse_joins,
+            secret=True,
+        ),
+    ] = None
     modalities: Annotated[
         Modalities,
         Setting(
@@ -228,3 +238,10 @@ class MotherConfig(BoxConfig):
         Path,
         Setting("directory with each daughter's public key, <box name>.pub", values.directory),
     ] = Path("/keys/daughters")
+    enrolments: Annotated[
+        Path, Setting("directory that keeps invitations of daughters", values.directory)
+    ] = Path("/keys/enrolments")
+    address: Annotated[
+        Endpoint | None,
+        Setting("host:port at which daughters reach this mother's inbox", parse_endpoint),
+    ] = None

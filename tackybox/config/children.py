@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import tackybox
-from tackybox.config.loading import PREFIX
+from tackybox.config.loading import PREFIX, variable
 
 
 def child_environment(settings: Mapping[str, object]) -> dict[str, str]:
@@ -19,3 +19,10 @@ def child_environment(settings: Mapping[str, object]) -> dict[str, str]:
 def same_environment() -> dict[str, str]:
     """Our environment with its settings, in which our modules are found wherever we stand."""
     return {**os.environ, "PYTHONPATH": str(Path(next(iter(tackybox.__path__))).parent)}
+
+
+def changed_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """As `same_environment`, with `settings` (field name to value) instead of ours."""
+    changed = {variable(key): value for key, value in settings.items()}
+    from_files = {f"{name}_FILE" for name in changed}
+    return {k: v for k, v in same_environment().items() if k not in from_files} | changed

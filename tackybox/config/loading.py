@@ -18,6 +18,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, ge
 import yaml
 
 from tackybox.config.boxes import BoxConfig, DaughterConfig, MotherConfig, Setting
+from tackybox.config.joining import as_destinations
 from tackybox.errors import ConfigError
 
 PREFIX = "TACKYBOX_"
@@ -57,13 +58,13 @@ def load_mother(environ: Mapping[str, str] | None = None) -> MotherConfig:
 
 
 def load_box(environ: Mapping[str, str] | None = None) -> DaughterConfig | MotherConfig:
-    """The box that `environ` sets: with destinations a daughter, with archives a mother.
+    """The box that `environ` sets: with destinations or join a daughter, with archives a mother.
 
     Raises ConfigError, also when neither or both are set.
     """
     environ = os.environ if environ is None else environ
     given = {**_from_yaml(environ), **_from_environment(environ)}
-    is_daughter, is_mother = "destinations" in given, "archives" in given
+    is_daughter, is_mother = bool({"destinations", "join"} & given.keys()), "archives" in given
     if is_daughter == is_mother:
         which = "both are" if is_daughter else "neither is"
         raise ConfigError(
@@ -110,11 +111,27 @@ def _load(box: type[B], environ: Mapping[str, str]) -> B:
             read[key] = known[key].read(found.raw)
         except ValueError as error:
             raise ConfigError(f"{found.source}: {error}") from None
+    sources = {key: found.source for key, found in given.items()}
+    if read.get("join"):
+        _check_join(read, sources["join"])
+        if "destinations" not in read:
+            read["destinations"] = as_destinations(read["join"])
+            sources["destinations"] = sources["join"]
     for field in fields(box):
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in read:
             raise ConfigError(f"{variable(field.name)}: is not set; write {known[field.name].help}")
-    return box(**read, sources={key: found.source for key, found in given.items()})
+    return box(**read, sources=sources)
+
+
+def _check_join(read: Mapping[str, Any], source: str) -> None:
+    """A join line must be for this very box."""
+    for line in read["join"]:
+        if line.name != read.get("name", line.name):
+            raise ConfigError(
+                f"{source}: the line was made for {line.name}, this box is {read['name']} "
+                "(TACKYBOX_NAME); use the line that was made for this box"
+            )
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
@@ -195,10 +212,10 @@ def _unknown(key: str, box: type[BoxConfig]) -> str:
 def _shown(value: object, setting: Setting) -> str:
     if value is None:
         return "unset"
-    if setting.secret:
-        return f"{value} (password ***)"
     if isinstance(value, tuple):
         return ";".join(map(str, value))
+    if setting.secret:
+        return f"{value} (password ***)"
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

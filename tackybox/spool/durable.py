@@ -43,11 +43,15 @@ def make_directory(path: Path) -> None:
     fsync_directory(path.parent)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by a file that holds `data`; durable when this returns."""
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Replace `path` by a file that holds `data`; durable when this returns.
+
+    `mode` are the file's permissions, less the umask, from its first moment on.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with temporary.open("xb") as file:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -9,9 +9,11 @@ left in `landing/` is verified again by the next one, so that a cut answer makes
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tackybox.errors import DataError
@@ -32,6 +34,10 @@ class Landing:
         for lane in Lane:
             make_directory(self._landing / lane)
         self._new = root / "new"
+
+    def note_seen(self) -> None:
+        """Note that the daughter is there now: `last_seen` tells."""
+        os.utime(self.arriving)
 
     def take(self, item: Item, lane: Lane) -> Entry | None:
         """Move the arrived file of `item` out of rsync's reach; None if it has not arrived."""
@@ -83,3 +89,11 @@ class Landing:
             with contextlib.suppress(OSError):
                 if path.lstat().st_mtime < time.time() - _STALE_S:
                     path.unlink()
+
+
+def last_seen(root: Path, daughter: str) -> datetime | None:
+    """When `daughter` last asked for anything at the spool at `root`; None if never."""
+    try:
+        return datetime.fromtimestamp((root / "arriving" / daughter).stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
