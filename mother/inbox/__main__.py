@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,10 +12,11 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from mother.inbox import sshd
+from mother.inbox import sessions, sshd
 from tackybox import logs, service
-from tackybox.config import load_mother
-from tackybox.errors import UnavailableError
+from tackybox.config import MotherConfig, load_mother
+from tackybox.errors import ConfigError, UnavailableError
+from tackybox.roster import Roster
 from tackybox.spool import Spool
 
 _KEYS_INTERVAL_S = 1.0
@@ -28,9 +30,12 @@ def run() -> int:
     log = logs.get("inbox")
     stop = service.on_signals()
     Spool.open(config.spool)
+    roster = Roster(config.daughters, config.enrolments)
     with tempfile.TemporaryDirectory(prefix="tackybox-inbox-") as directory:
         run_dir = Path(directory)
         command = sshd.prepare(config, run_dir)
+        keys = roster.state()
+        _admit(roster, config, run_dir)
         # A session of its own, so that a terminal's Ctrl-C reaches us first, and us only; and a
         # listener that outlived us would keep the port from our successor.
         process = subprocess.Popen(
@@ -43,19 +48,29 @@ def run() -> int:
         _copy_gate_lines(run_dir / "log")
         _log_lines(process, log)
         log.info("listening", port=config.ssh_port)
-        keys = sshd.fingerprint_of_keys(config.daughters)
         while not stop.wait(_KEYS_INTERVAL_S):
             if process.poll() is not None:
                 raise UnavailableError(
                     f"TACKYBOX_SSH_PORT: sshd ended with code {process.returncode}; "
                     f"is port {config.ssh_port} in use? its last words are in the log"
                 )
-            if keys != (keys := sshd.fingerprint_of_keys(config.daughters)):
-                sshd.write_authorized_keys(config.daughters, run_dir)
-                log.info("keys read again", count=len(keys))
+            with contextlib.suppress(ConfigError):  # sshd heeds the time anyhow
+                roster.forget_expired()
+            if keys != (keys := roster.state()):
+                log.info("keys read again", count=_admit(roster, config, run_dir))
         _finish(process)
         log.info("stopped")
     return 0
+
+
+def _admit(roster: Roster, config: MotherConfig, run_dir: Path) -> int:
+    """Let in whom the roster has, end what runs for others; how many keys are let in."""
+    known = roster.known()
+    sshd.write_authorized_keys(known, roster.invited(), run_dir)
+    keys = {(one.name, one.key.fingerprint) for one in known if one.key is not None}
+    for name in sorted(sessions.end_all_but(keys, config.daughters)):
+        logs.get("inbox").warning("session ended", daughter=name)
+    return len(keys)
 
 
 def _finish(process: subprocess.Popen[str]) -> None:

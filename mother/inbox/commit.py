@@ -8,7 +8,7 @@ any line, the next commit finds the rest in `landing/` and finishes it, without 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,25 +44,37 @@ class Announced:
 
 
 class Commit:
-    """Takes what has arrived over `landing` and signs for it in `receipts`."""
+    """Takes what has arrived over `landing` and signs for it in `receipts`.
+
+    `check` raises if the daughter may not commit any more. It is asked while others are kept from
+    the receipts, so that who revokes her and then waits for those knows that nothing follows.
+    """
 
     def __init__(
-        self, daughter: str, landing: Landing, receipts: ReceiptLog, recorder: Recorder
+        self,
+        daughter: str,
+        landing: Landing,
+        receipts: ReceiptLog,
+        recorder: Recorder,
+        check: Callable[[], None],
     ) -> None:
         self._daughter = daughter
         self._landing = landing
         self._receipts = receipts
         self._recorder = recorder
+        self._check = check
         self._log = logs.get("gate")
 
     def finish_left_over(self) -> None:
         """Sign for what an earlier, killed commit had taken."""
         with self._receipts.exclusive():
+            self._check()
             self._sign([entry for entry in self._landing.left_over() if self._is_sound(entry)])
 
     def commit(self, manifest: Sequence[Announced]) -> list[dict[str, str]]:
         """One answer per announced item, in their order: `kind` landed, mismatch or missing."""
         with self._receipts.exclusive():
+            self._check()
             taken = {a.item: self._landing.take(a.item, a.lane) for a in manifest}
             sound = {
                 entry.item

@@ -1,14 +1,19 @@
-"""The gate: what a daughter's key may do, and nothing else. sshd's forced command.
+"""The gate: what a key may do, and nothing else. sshd's forced command.
 
-It admits exactly three requests, each only for the daughter that the key belongs to:
+A daughter's key admits exactly three requests, each only for the daughter that it belongs to:
 
     rsync --server …        rsync's receiving side, write-only into arriving/<daughter>/ (rrsync)
     commit                  a greeting, then for each line of JSON on stdin (a manifest) one back
     receipts --after N      what became of this daughter's items since cursor N; further cursors
                             may follow on stdin, a line each
 
-Anything else is refused with exit code 64. stdout is the protocol; log lines go to the file
-descriptor that the inbox gave.
+The code of an invitation admits exactly one:
+
+    join                    a public key on stdin, which becomes the daughter's; an answer
+
+Anything else is refused with exit code 64. A key that was removed or replaced is refused with 77
+(EX_NOPERM), at the start and at each line that is read, however long ago sshd let it in. stdout is
+the protocol; log lines go to the file descriptor that the inbox gave.
 """
 
 from __future__ import annotations
@@ -17,7 +22,9 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,43 +34,100 @@ from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.errors import DataError, TackyboxError
 from tackybox.item import is_box_name
+from tackybox.keys import PublicKey
+from tackybox.roster import Roster
 from tackybox.spool import Landing, ReceiptLog, Spool
 
 PROTOCOL = 1
 EX_USAGE, EX_TEMPFAIL = 64, 75
+DAUGHTER, INVITED = "daughter", "invited"  # whose key sshd has let in
 _MOST_RECEIPTS = 10_000
 _LONGEST_LINE_CHARACTERS = 4 << 20
 _LONGEST_CURSOR_CHARACTERS = 32
+_LONGEST_KEY_CHARACTERS = 4096
+_JOIN_S = 30
+_SEEN_INTERVAL_S = 60.0
 _CURSOR = re.compile(r"\d{1,18}")
+
+
+class RevokedError(TackyboxError):
+    """This key was revoked; exit code 77 (EX_NOPERM)."""
+
+    exit_code = 77
+
+
+class Caller:
+    """The daughter `name` in `spool`, here with the key that has this fingerprint."""
+
+    def __init__(self, name: str, fingerprint: str, roster: Roster, spool: Spool) -> None:
+        self.name = name
+        self._fingerprint = fingerprint
+        self._roster = roster
+        self._landing = Landing(spool.root, name)
+        self._note_at_s = 0.0
+
+    def check(self) -> None:
+        """Raises RevokedError if the key counts no more; else notes that the daughter is there."""
+        if not self._roster.holds(self.name, self._fingerprint):
+            raise RevokedError("this key was revoked")
+        if time.monotonic() >= self._note_at_s:
+            self._landing.note_seen()
+            self._note_at_s = time.monotonic() + _SEEN_INTERVAL_S
 
 
 def main(argv: list[str]) -> int:
     """Run the request that ssh's client made; the exit code for it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--spool", type=Path, required=True)
-    parser.add_argument("--box", required=True)
-    parser.add_argument("--min-free-bytes", type=int, required=True)
-    parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--log-level", default="info")
-    parser.add_argument("daughter")
-    parser.add_argument("request", nargs="?", default="")
-    args = parser.parse_args(argv)
+    args = _arguments(argv)
     logs.setup(args.box, "inbox", args.log_level, fd=_log_descriptor(args.log))
-    if not is_box_name(args.daughter):
+    if not is_box_name(args.name):
         return _refuse("this key belongs to no daughter")
+    roster = Roster(args.daughters, args.enrolments)
+    if args.holder == INVITED:
+        return _join(roster, args.name, args.fingerprint, args.request)
     spool = Spool.open(args.spool)
+    caller = Caller(args.name, args.fingerprint, roster, spool)
+    caller.check()
     if args.request.startswith("rsync --server "):
         free_bytes = spool.space().free_bytes
         if free_bytes < args.min_free_bytes:
-            logs.get("gate").error("low space", free_bytes=free_bytes, daughter=args.daughter)
+            logs.get("gate").error("low space", free_bytes=free_bytes, daughter=caller.name)
             return _refuse("the mother's spool is below its low-space watermark", EX_TEMPFAIL)
-        _become_rsync(spool, args.daughter)
+        _become_rsync(spool, caller.name)
     if args.request == "commit":
-        return _commit(spool, args.box, args.daughter)
+        return _commit(spool, args.box, caller)
     if match := re.fullmatch(r"receipts --after (\d{1,18})", args.request):
-        return _receipts(spool, args.daughter, int(match[1]))
-    logs.get("gate").warning("request refused", daughter=args.daughter)
+        return _receipts(spool, caller, int(match[1]))
+    logs.get("gate").warning("request refused", daughter=caller.name)
     return _refuse("this key admits rsync into its own folder, commit, and receipts --after N")
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    for directory in ("--spool", "--daughters", "--enrolments", "--log"):
+        parser.add_argument(directory, type=Path, required=True)
+    parser.add_argument("--box", required=True)
+    parser.add_argument("--min-free-bytes", type=int, required=True)
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("holder", choices=(DAUGHTER, INVITED))
+    parser.add_argument("name")
+    parser.add_argument("fingerprint")
+    parser.add_argument("request", nargs="?", default="")
+    return parser.parse_args(argv)
+
+
+def _join(roster: Roster, name: str, code_fingerprint: str, request: str) -> int:
+    """Make the key that is sent the daughter's; what is no key does not use the code up."""
+    if request != "join":
+        return _refuse("this code admits join, once")
+    signal.alarm(_JOIN_S)  # nobody holds an invitation open for ever: the default action ends us
+    try:
+        key = PublicKey.parse(sys.stdin.readline(_LONGEST_KEY_CHARACTERS))
+    except ValueError as error:
+        raise DataError(f"what was sent {error}") from error
+    roster.admit(name, code_fingerprint, key)
+    logs.get("gate").info("joined", daughter=name, fingerprint=key.fingerprint)
+    _answer({"protocol": PROTOCOL, "joined": name})
+    return 0
 
 
 def _log_descriptor(fifo: Path) -> int:
@@ -84,11 +148,13 @@ def _become_rsync(spool: Spool, daughter: str) -> NoReturn:
     os.execvp("rrsync", ["rrsync", "-wo", "-no-del", "-munge", "-no-lock", str(arriving)])  # noqa: S606
 
 
-def _commit(spool: Spool, box: str, daughter: str) -> int:
+def _commit(spool: Spool, box: str, caller: Caller) -> int:
+    daughter = caller.name
     landing = Landing(spool.root, daughter)
     landing.sweep()
+    receipts = ReceiptLog(spool.root, daughter)
     with Recorder(spool.journal, box) as recorder:
-        commit = Commit(daughter, landing, ReceiptLog(spool.root, daughter), recorder)
+        commit = Commit(daughter, landing, receipts, recorder, caller.check)
         commit.finish_left_over()
         _greet(spool)
         while line := sys.stdin.readline(_LONGEST_LINE_CHARACTERS):
@@ -107,9 +173,9 @@ def _manifest(line: str, daughter: str) -> list[Announced]:
     return [Announced.parse(fields, daughter) for fields in lines]
 
 
-def _receipts(spool: Spool, daughter: str, cursor: int) -> int:
+def _receipts(spool: Spool, caller: Caller, cursor: int) -> int:
     """Answer for `cursor`, then for each further cursor on stdin, so that asking costs no login."""
-    receipts = ReceiptLog(spool.root, daughter)
+    receipts = ReceiptLog(spool.root, caller.name)
     _greet(spool)
     while True:
         receipts.forget_before(cursor)
@@ -123,6 +189,7 @@ def _receipts(spool: Spool, daughter: str, cursor: int) -> int:
             return 0
         if not _CURSOR.fullmatch(line.strip()):
             raise DataError("what was asked for is not a cursor")
+        caller.check()
         cursor = int(line)
 
 

@@ -1,8 +1,8 @@
 """OpenSSH's sshd as the mother's door: its configuration, its keys, its process.
 
 No daemon of our own: sshd authenticates, `gate` decides what an authenticated daughter may do.
-Public keys are files `<daughters>/<box name>.pub`; adding, changing or removing one takes effect
-for the next login within a second or two, because `authorized_keys` is written again.
+Whose keys those are says tackybox/roster.py; a key or an invitation that comes, changes or goes
+takes effect for the next login within a second or two, because `authorized_keys` is written again.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from datetime import UTC
 from pathlib import Path
 
 import mother
+from mother.inbox import sessions
+from mother.inbox.gate import DAUGHTER, INVITED
 from tackybox import logs
 from tackybox.config import MotherConfig
 from tackybox.errors import ConfigError, UnavailableError
-from tackybox.item import is_box_name
-
-_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa", "sk-ssh-ed25519@openssh.com")
+from tackybox.roster import Invited, Known
 
 _CONFIG = """\
 Port {port}
@@ -49,10 +51,13 @@ PidFile none
 LogLevel INFO
 """
 
+# "--", because the last word is whatever the client says.
 _GATE = """\
 #!/bin/sh
+export {variable}="$1 $2 $3 "{daughters}
 PYTHONPATH={root} exec {python} -m mother.inbox.gate --spool {spool} --box {box} \
---min-free-bytes {min_free_bytes} --log {log} --log-level {log_level} "$1" "$SSH_ORIGINAL_COMMAND"
+--daughters {daughters} --enrolments {enrolments} --min-free-bytes {min_free_bytes} \
+--log {log} --log-level {log_level} -- "$1" "$2" "$3" "$SSH_ORIGINAL_COMMAND"
 """
 
 
@@ -85,7 +90,7 @@ def prepare(config: MotherConfig, run_dir: Path) -> list[str]:
     gate = run_dir / "gate"
     gate.write_text(_gate_script(config, run_dir))
     gate.chmod(0o700)
-    write_authorized_keys(config.daughters, run_dir)
+    write_authorized_keys((), (), run_dir)
     command = [sshd, "-D", "-e", "-f", str(run_dir / "sshd_config")]
     test = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     if test.returncode:
@@ -97,6 +102,9 @@ def _gate_script(config: MotherConfig, run_dir: Path) -> str:
     quoted = {
         "root": Path(next(iter(mother.__path__))).parent,
         "python": sys.executable,
+        "variable": sessions.VARIABLE,
+        "daughters": config.daughters,
+        "enrolments": config.enrolments,
         "spool": config.spool.absolute(),
         "box": config.name,
         "min_free_bytes": config.min_free_mib << 20,
@@ -106,36 +114,22 @@ def _gate_script(config: MotherConfig, run_dir: Path) -> str:
     return _GATE.format(**{key: shlex.quote(str(value)) for key, value in quoted.items()})
 
 
-def write_authorized_keys(daughters: Path, run_dir: Path) -> None:
-    """Let in the keys under `daughters`, each bound to the gate and to its own box's name."""
+def write_authorized_keys(
+    known: Iterable[Known], invited: Iterable[Invited], run_dir: Path
+) -> None:
+    """Let in these keys and these codes, each bound to the gate and to its own box's name."""
+    gate = shlex.quote(str(run_dir / "gate"))
     lines = []
-    for path in sorted(daughters.glob("*.pub")) if daughters.is_dir() else []:
-        key = _public_key(path)
-        if key is None or not is_box_name(path.stem):
-            logs.get("inbox").error("public key not understood, not let in", path=path.name)
+    for one in known:
+        if one.key is None:
+            logs.get("inbox").error("public key not understood, not let in", path=f"{one.name}.pub")
             continue
-        command = f"{shlex.quote(str(run_dir / 'gate'))} {path.stem}"
-        lines.append(f'restrict,command="{command}" {key}\n')
+        command = f"{gate} {DAUGHTER} {one.name} {one.key.fingerprint}"
+        lines.append(f'restrict,command="{command}" {one.key}\n')
+    for code in invited:
+        command = f"{gate} {INVITED} {code.name} {code.key.fingerprint}"
+        until = code.until.astimezone(UTC).strftime("%Y%m%d%H%M%SZ")
+        lines.append(f'restrict,expiry-time="{until}",command="{command}" {code.key}\n')
     temporary = run_dir / "authorized_keys.new"
     temporary.write_text("".join(lines))
     temporary.replace(run_dir / "authorized_keys")
-
-
-def _public_key(path: Path) -> str | None:
-    """Type and key of a one-line OpenSSH public key; never its comment, never an option."""
-    try:
-        words = path.read_text().split()
-    except (OSError, UnicodeDecodeError):
-        return None
-    if len(words) < 2 or words[0] not in _KEY_TYPES or not words[1].isascii():
-        return None
-    return f"{words[0]} {words[1]}"
-
-
-def fingerprint_of_keys(daughters: Path) -> tuple[tuple[str, int, int], ...]:
-    """Changes whenever a file under `daughters` was added, changed or removed."""
-    if not daughters.is_dir():
-        return ()
-    return tuple(
-        sorted((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in daughters.glob("*.pub"))
-    )
