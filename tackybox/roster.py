@@ -114,7 +114,7 @@ class Roster:
         """
         with self._changing():
             removed = [
-                _remove(directory / f"{name}.pub")
+                is_box_name(name) and _remove(directory / f"{name}.pub")
                 for directory in (self._daughters, self._enrolments)
             ]
             names = {one.name for one in self.known()} | {one.name for one in self.invited()}

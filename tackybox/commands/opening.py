@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tackybox.config import DaughterConfig, MotherConfig, load_box
-from tackybox.errors import NotFoundError, SpoolError
+from tackybox.errors import NotFoundError, SpoolError, UsageError
 from tackybox.spool import Spool
 
 
@@ -37,3 +37,11 @@ def open_spool(args: argparse.Namespace) -> tuple[Spool, DaughterConfig | Mother
     except OSError as error:
         raise SpoolError(f"the spool at {root} can't be read: {error.strerror}") from None
     return Spool(root, identity), config
+
+
+def mother_here(verb: str) -> MotherConfig:
+    """This box's settings, for a verb of mothers; raises UsageError on a daughter, ConfigError."""
+    config = load_box()
+    if not isinstance(config, MotherConfig):
+        raise UsageError(f"{verb} is for a mother, and this box is a daughter; run it there")
+    return config

@@ -1,0 +1,149 @@
+"""Joins mothers with the lines that `tackybox enrol` printed there: our key in, hers pinned.
+
+    python -m daughter.pusher.joining         for each line of TACKYBOX_JOIN; exit code 0 or why not
+
+A line is used when known_hosts has its mark beside the host key: then nothing is done. Promises:
+our private key is made here and never leaves this box; nothing is sent to a host whose key is not
+the line's; a host key is pinned only after that host has let us in; to try again is harmless, also
+after a try whose answer was lost. Joins of one box wait for each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from daughter.pusher.rsync import Road
+from daughter.pusher.trouble import DeniedError, HostKeyError
+from tackybox import known_hosts, logs, service
+from tackybox.config import DaughterConfig, JoinLine, load_daughter
+from tackybox.errors import ConfigError, TackyboxError, UnavailableError
+from tackybox.keys import PublicKey, make_key_pair, private_key_file, public_key_of
+from tackybox.service import Backoff, Stop
+from tackybox.spool.durable import directory_lock, write_atomically
+
+_FIRST_RETRY_S = 2.0
+
+
+def run() -> int:
+    """Join with every line; the exit code. Raises what `join` raises."""
+    config = load_daughter()
+    for line in config.join or ():
+        join(line, config)
+    return 0
+
+
+def join_all(lines: Iterable[JoinLine], config: DaughterConfig, stop: Stop) -> list[JoinLine]:
+    """Join with each line that is not used yet; those that could not be, and the log says why."""
+    log = logs.get("joiner")
+    left = []
+    for line in lines:
+        if known_hosts.has_mark(config.known_hosts, line.mark):
+            continue
+        if stop.is_set():
+            left.append(line)
+            continue
+        try:
+            join(line, config)
+        except TackyboxError as error:
+            log.warning("not joined", mother=line.address.name, reason=str(error))
+            left.append(line)
+        else:
+            log.info("joined", mother=line.address.name, fingerprint=line.host_key.fingerprint)
+    return left
+
+
+def keep_trying(lines: list[JoinLine], config: DaughterConfig, stop: Stop) -> None:
+    """`join_all` again and again, ever less often, until told to stop."""
+    backoff = Backoff(_FIRST_RETRY_S, config.backoff_cap_s)
+    while not stop.wait(backoff.next() if lines else None):
+        lines = join_all(lines, config, stop)
+
+
+def join(line: JoinLine, config: DaughterConfig) -> None:
+    """Have the mother of `line` let this box in, and pin her host key.
+
+    Raises UnavailableError, then nothing has changed but that this box has a key; ConfigError if
+    the keys' files can't be written.
+    """
+    with _writable(config), tempfile.TemporaryDirectory(prefix="tackybox-join-") as directory:
+        ours = _our_key(config)
+        code, hosts = Path(directory) / "code", Path(directory) / "known_hosts"
+        code.touch(0o600)
+        code.write_text(private_key_file(line.code))
+        host, port = line.address.host, line.address.port
+        hosts.write_text(known_hosts.line_for(host, port, line.host_key))
+        pinned = replace(config, known_hosts=hosts)
+        try:
+            _ask(line, replace(pinned, ssh_key=code), ours)
+        except DeniedError:
+            if not _is_let_in(line, pinned):
+                raise UnavailableError(
+                    f"{line.address} does not take the code: it was used, was withdrawn, or has "
+                    "run out; have a new line made there with tackybox enrol"
+                ) from None
+        known_hosts.pin(config.known_hosts, host, port, line.host_key, line.mark)
+
+
+def _ask(line: JoinLine, config: DaughterConfig, ours: PublicKey) -> None:
+    road = Road(line.address, config)
+    try:
+        road.join(str(ours))
+    except DeniedError:
+        raise
+    except HostKeyError:
+        raise UnavailableError(
+            f"who answers at {line.address} has another host key than the line says: it is not "
+            "that mother, or her key was changed; nothing was sent. Have a new line made there"
+        ) from None
+    except (UnavailableError, OSError) as error:
+        said = str(error) if isinstance(error, UnavailableError) else "ssh can't be started here"
+        raise UnavailableError(f"{line.address}: {said}") from None
+    finally:
+        road.discard()
+
+
+def _is_let_in(line: JoinLine, config: DaughterConfig) -> bool:
+    """Whether the mother has our key already: an earlier try went well and its answer was lost."""
+    road = Road(line.address, config)
+    try:
+        road.open()
+    except UnavailableError:
+        return False
+    finally:
+        road.discard()
+    return True
+
+
+def _our_key(config: DaughterConfig) -> PublicKey:
+    """This box's public key; the pair is made if there is none."""
+    if not config.ssh_key.exists():
+        with tempfile.TemporaryDirectory(prefix="tackybox-key-") as directory:
+            made = Path(directory) / "key"
+            make_key_pair(made, config.name)
+            public = config.ssh_key.with_name(f"{config.ssh_key.name}.pub")
+            write_atomically(public, made.with_name("key.pub").read_bytes(), mode=0o644)
+            write_atomically(config.ssh_key, made.read_bytes(), mode=0o600)
+    return public_key_of(config.ssh_key, "TACKYBOX_SSH_KEY")
+
+
+@contextlib.contextmanager
+def _writable(config: DaughterConfig) -> Iterator[None]:
+    """Be the only one who joins from this box; raises ConfigError where keys can't be written."""
+    try:
+        with directory_lock(config.ssh_key.parent):
+            yield
+    except OSError as error:
+        raise ConfigError(
+            f"TACKYBOX_SSH_KEY, TACKYBOX_KNOWN_HOSTS: {config.ssh_key.parent} and "
+            f"{config.known_hosts.parent} can't be written ({error.strerror}); they must be there "
+            "and belong to this user"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(service.main(run))
