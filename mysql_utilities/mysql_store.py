@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
@@ -89,8 +90,18 @@ class MysqlAddress:
         return f"{self.user}@{host}:{self.port}/{self.database}"
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a server says of itself: MySQL or MariaDB, its version, its time (UTC)."""
+
+    product: str
+    version: str
+    now: datetime
+
+
 class MysqlStore:
-    """One connection to the server; for one thread and one process.
+    """One connection to the server; for one thread and one process. `schema_version` is that of
+    the tackybox.sql that was loaded there last.
 
     Raises JournalSchemaError if tackybox.sql (or a newer one) must be loaded there, JournalError
     for everything that may pass.
@@ -126,12 +137,29 @@ class MysqlStore:
             raise self._in_our_words(error) from None
 
     def _check_schema(self) -> None:
-        version = int(self.rows(_SQL["schema_version"], {})[0][0])
-        if version < SCHEMA_VERSION:
+        self.schema_version = int(self.rows(_SQL["schema_version"], {})[0][0])
+        if self.schema_version < SCHEMA_VERSION:
             raise JournalSchemaError(
-                f"the database {self.address} has schema version {version}, needed is"
+                f"the database {self.address} has schema version {self.schema_version}, needed is"
                 f" {SCHEMA_VERSION}: load tackybox.sql there"
             )
+
+    def server(self) -> Server:
+        """What answers here."""
+        ((version, now),) = self.rows(_SQL["server"], {})
+        product = "MariaDB" if "MariaDB" in str(version) else "MySQL"
+        return Server(product, str(version).partition("-")[0], now.replace(tzinfo=UTC))
+
+    def try_insert(self, event: Event) -> None:
+        """Inserts an event and takes it back: raises JournalError if this user may not."""
+        with self._translated():
+            self._connection.begin()
+            try:
+                self._execute(_SQL["begin_shipment"], {"journal_id": "try"})
+                self._insert([event])
+            finally:
+                if self._connection.open:
+                    self._connection.rollback()
 
     def insert_events(self, events: Iterable[Event]) -> int:
         """Inserts all or nothing, with a commit; returns how many were new."""

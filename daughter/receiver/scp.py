@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from ipaddress import ip_address
 from socketserver import BaseServer
 from typing import Any
 
@@ -140,7 +141,8 @@ class _Door(ACSE):
         request: Any = self.requestor.primitive
         calling_aet = request.calling_ae_title.strip()
         address = self.requestor.address
-        if not self._config.modalities.allows(calling_aet, address):
+        allowed = self._config.modalities.allows(calling_aet, address)
+        if not allowed and not self._is_this_box(calling_aet, address):
             why = "unknown calling AE title"
             if self._config.modalities.knows_aet(calling_aet):
                 why = "calling AE title from an address that is not its own"
@@ -152,6 +154,13 @@ class _Door(ACSE):
         else:
             super().negotiate_association()
 
+    def _is_this_box(self, calling_aet: str, address: str) -> bool:
+        """Whether `tackybox check` calls: who is on this machine could write its spool anyhow."""
+        sock: Any = self.assoc.dul.socket
+        return calling_aet == self._config.aet and _is_from_here(
+            address, sock.socket.getsockname()[0]
+        )
+
     def _reject(
         self, answer: tuple[int, int, int], why: str, calling_aet: str, address: str
     ) -> None:
@@ -160,6 +169,13 @@ class _Door(ACSE):
         self.send_reject(*answer)
         evt.trigger(self.assoc, evt.EVT_REJECTED, {})
         self.assoc.kill()
+
+
+def _is_from_here(address: str, called_address: str) -> bool:
+    """Whether a caller from `address` is on this machine: on loopback, or at what it calls."""
+    place = ip_address(address.partition("%")[0])
+    place = getattr(place, "ipv4_mapped", None) or place
+    return place.is_loopback or address == called_address
 
 
 def _on_transition(event: Any) -> None:

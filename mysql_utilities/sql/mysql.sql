@@ -19,6 +19,9 @@ SELECT
     status_code, size_bytes, duration_s, detail
 FROM event WHERE id > :seq ORDER BY id LIMIT :max_rows;
 
+-- name: server
+SELECT VERSION(), UTC_TIMESTAMP(6);
+
 -- name: schema_version
 SELECT coalesce(max(version), 0) FROM schema_version;
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,17 +23,33 @@ _ELLIPSES = (
 )
 
 
-def write_ct_study(directory: Path, slices: int) -> tuple[str, list[Path]]:
-    """Write a CT study of `slices` images, 512 x 512 x 16 bit, into `directory`.
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The attributes by which a person sees that it is no patient's study."""
 
-    Returns its Study Instance UID and the files. Marked as a phantom in every attribute that a
-    person would look at; the noise makes it as hard to compress as a real one.
+    patient_name: str
+    patient_id: str
+    accession_number: str
+    description: str
+
+
+PHANTOM = Marks("Phantom^Tackybox", "PHANTOM", "PHANTOM", "Generated phantom, no patient")
+RELAY_TEST = Marks(
+    "TACKYBOX^TEST", "TACKYBOX-TEST", "", "Test of the relay, no patient; may be deleted"
+)
+
+
+def write_ct_study(directory: Path, slices: int, marks: Marks = PHANTOM) -> tuple[str, list[Path]]:
+    """Write a CT study of `slices` images, 512 x 512 x 16 bit, into `directory`, with new UIDs.
+
+    Returns its Study Instance UID and the files. Bears `marks` where a person would look; the
+    noise makes it as hard to compress as a real one.
     """
     directory.mkdir(parents=True, exist_ok=True)
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
     paths = []
     for number, pixels in enumerate(_slices(slices), start=1):
-        dataset = _image(number, study, series, frame)
+        dataset = _image(number, study, series, frame, marks)
         dataset.PixelData = pixels.tobytes()
         path = directory / f"slice-{number:04d}.dcm"
         dataset.save_as(path, enforce_file_format=True)
@@ -56,7 +73,7 @@ def _slices(count: int) -> Iterator[np.ndarray]:
         yield np.clip(image, 0, 4095).astype("<u2")
 
 
-def _image(number: int, study: str, series: str, frame: str) -> Dataset:
+def _image(number: int, study: str, series: str, frame: str, marks: Marks) -> Dataset:
     now = datetime.now(UTC)
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
@@ -66,13 +83,13 @@ def _image(number: int, study: str, series: str, frame: str) -> Dataset:
     dataset.SOPInstanceUID = generate_uid()
     dataset.StudyDate = dataset.SeriesDate = now.strftime("%Y%m%d")
     dataset.StudyTime = dataset.SeriesTime = now.strftime("%H%M%S")
-    dataset.AccessionNumber = "PHANTOM"
+    dataset.AccessionNumber = marks.accession_number
     dataset.Modality = "CT"
     dataset.Manufacturer = "Tackybox"
     dataset.ReferringPhysicianName = ""
-    dataset.StudyDescription = "Generated phantom, no patient"
-    dataset.PatientName = "Phantom^Tackybox"
-    dataset.PatientID = "PHANTOM"
+    dataset.StudyDescription = marks.description
+    dataset.PatientName = marks.patient_name
+    dataset.PatientID = marks.patient_id
     dataset.PatientBirthDate = dataset.PatientSex = ""
     dataset.SliceThickness = "1.0"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series

@@ -84,6 +84,7 @@ class Association:
         self._message_id = 0
         announced_bytes = inner.acceptor.maximum_length or max_pdu_bytes  # 0: no limit, PS3.8 D.1
         self._max_pdu_bytes = max(64, min(announced_bytes, max_pdu_bytes))
+        self.peer_implementation = str(inner.acceptor.implementation_class_uid or "")
         self.accepted = {
             Pair(str(context.abstract_syntax), str(context.transfer_syntax[0])): int(
                 context.context_id or 0

@@ -42,6 +42,7 @@ class EchoResult:
     """What came of a C-ECHO. `message` is one sentence for people, `failure` None if all is well.
 
     `reachable`: an archive that takes associations but refuses C-ECHO is there all the same.
+    `peer_implementation`: its implementation class UID (PS3.7 D.3.3.2), as far as it says.
     """
 
     ok: bool
@@ -49,6 +50,7 @@ class EchoResult:
     message: str
     duration_s: float
     failure: Failure | None = None
+    peer_implementation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,9 @@ def echo(
             timeouts=timeouts or Timeouts(),
             max_pdu_bytes=max_pdu_bytes,
         )
-        if not association.is_open:
-            message = f"{address} takes associations but does not offer C-ECHO"
-            return EchoResult(False, True, message, time.monotonic() - started_s)
-        status = _exchange_echo(association, association.accepted[contexts[0]])
+        status = None
+        if association.is_open:
+            status = _exchange_echo(association, association.accepted[contexts[0]])
         duration_s = time.monotonic() - started_s
         association.release()
     except AssociationError as error:
@@ -107,10 +108,15 @@ def echo(
         if str(address) not in message:
             message = f"{address}: {message}"
         return EchoResult(False, False, message, duration_s, error.failure)
-    if status != 0:
+    message = f"{address} answers"
+    if status is None:
+        message = f"{address} takes associations but does not offer C-ECHO"
+    elif status:
         message = f"{address} answered C-ECHO with status 0x{status:04X}"
-        return EchoResult(False, True, message, duration_s)
-    return EchoResult(True, True, f"{address} answers", duration_s)
+    ok = status == 0
+    return EchoResult(
+        ok, True, message, duration_s, peer_implementation=association.peer_implementation
+    )
 
 
 def with_fallbacks(pairs: Sequence[Pair]) -> list[Pair]:

@@ -12,10 +12,11 @@ from tackybox.spool.draft import Draft
 from tackybox.spool.entry import Entry, Lane, State
 from tackybox.spool.landing import Landing
 from tackybox.spool.outlet import Outlet
-from tackybox.spool.receipts import Receipt, ReceiptKind, ReceiptLog
+from tackybox.spool.receipts import STORED_BY, Receipt, ReceiptKind, ReceiptLog
 from tackybox.spool.spool import Space, Spool
 
 __all__ = [
+    "STORED_BY",
     "Bell",
     "Draft",
     "Entry",

@@ -21,6 +21,8 @@ from tackybox.errors import DataError
 from tackybox.spool.durable import directory_lock, fsync_directory, make_directory, names
 
 SEGMENT_BYTES = 16 << 20
+STORED_BY = "stored by "
+"""How a daughter's journal says, on RELEASED, that it was a receipt "stored" that let her."""
 
 
 class ReceiptKind(StrEnum):

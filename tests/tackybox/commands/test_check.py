@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tackybox.commands import probing
+from tackybox.checks import mothers
 from tackybox.demo.stack import Stack, free_port
 from tests import peers
 from tests.databases import as_setting, database_server
@@ -89,6 +89,10 @@ def failures(result):
     return [(f["subject"], f["seen"]) for f in result.json["findings"] if f["level"] == "fail"]
 
 
+def seen(result):
+    return [(f["subject"], f["seen"]) for f in result.json["findings"]]
+
+
 @pytest.fixture
 def gate(tmp_path, keys):
     """A mother with a real inbox, whose host key is `keys / "host"`; her port."""
@@ -114,6 +118,9 @@ def test_a_daughter_with_all_she_needs(tackybox, daughter, gate, keys, hashed):
         "settings"
     ][0].items()
     assert not any((keys.parent / "spool").iterdir())
+    (compared,) = [f for f in result.json["findings"] if f["subject"] == "clock"]
+    assert compared["level"] == "pass"
+    assert compared["details"]["peer"] == f"mother {gate}"
     people = tackybox("check", **daughter)
     assert people.code == 0
     assert f"mother {gate}: her gate lets us in" in people.out
@@ -136,7 +143,7 @@ def test_a_gate_that_does_not_let_us_in(tackybox, daughter, gate, keys):
 def test_where_the_pusher_is_not_installed_ssh_alone_is_tried(
     tackybox, daughter, sshd, keys, monkeypatch
 ):
-    monkeypatch.setattr(probing, "_ROADS", "daughter_of_another_container.pusher.probe")
+    monkeypatch.setattr(mothers, "_ROADS", "daughter_of_another_container.pusher.probe")
     pin(keys, sshd)
     daughter["TACKYBOX_DESTINATIONS"] = f"relay@127.0.0.1:{sshd};relay@127.0.0.1:{free_port()}"
     result = tackybox("check --json", **daughter)
@@ -159,13 +166,6 @@ def test_a_daughter_with_nothing_right(tackybox, daughter, storescp, keys):
     assert levels["modalities"] == "warning"
 
 
-def test_a_port_that_a_receiver_has(tackybox, daughter, storescp):
-    daughter |= {"TACKYBOX_DESTINATIONS": "relay@127.0.0.1:9", "TACKYBOX_PORT": str(storescp)}
-    result = tackybox("check --json", **daughter)
-    (port,) = [f for f in result.json["findings"] if f["subject"] == f"port {storescp}"]
-    assert (port["level"], port["seen"]) == ("pass", "a DICOM receiver answers")
-
-
 def test_a_port_that_something_else_has(tackybox, daughter, sshd):
     daughter |= {"TACKYBOX_DESTINATIONS": "relay@127.0.0.1:9", "TACKYBOX_PORT": str(sshd)}
     assert (f"port {sshd}", _TAKEN) in failures(tackybox("check --json", **daughter))
@@ -178,6 +178,12 @@ def test_a_mother_with_all_she_needs(tackybox, mother, storescp, sshd):
     mother |= {"TACKYBOX_ARCHIVES": f"PACS@127.0.0.1:{storescp}", "TACKYBOX_SSH_PORT": str(sshd)}
     result = tackybox("check --json", **mother)
     assert (result.code, failures(result)) == (0, [])
+    assert ("clock", "not compared: no peer told its time") in seen(result)
+    people = tackybox("check --contexts", **mother)
+    assert (people.code, people.err) == (0, "")
+    row = next(line for line in people.out.splitlines() if line.startswith("CT Image "))
+    assert "explicit, implicit" in row
+    assert "JPEG 2000 Lossless" in row
 
 
 def test_a_mother_whose_archive_is_not_there(tackybox, mother, keys):
@@ -218,7 +224,8 @@ def test_a_database(tackybox, daughter, tmp_path):
         daughter["TACKYBOX_SQL"] = as_setting(address)
         result = tackybox("check --json", **daughter)
         assert address.password not in result.out
-        return result.json["findings"][-1]
+        (found,) = [f for f in result.json["findings"] if f["subject"].startswith("database")]
+        return found
 
     with database_server("mariadb", tmp_path / "db") as server:
         address = server.empty_database()

@@ -1,0 +1,96 @@
+"""The spool's directory: there, ours to write, one file system, local, kept, and with room."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tackybox.checks.finding import Finding, Level, reason
+from tackybox.config import BoxConfig
+from tackybox.spool.trial import Step, Trouble, try_out
+
+_NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "afs")
+_LOST_FILE_SYSTEMS = {"tmpfs": "memory", "ramfs": "memory", "overlay": "the container's own layer"}
+_FEWEST_INODES = 50  # one in so many
+
+
+def spool(config: BoxConfig) -> Iterator[Finding]:
+    """All of it."""
+    root = config.spool
+    subject = f"spool {root}"
+    give = f"give it to the user with number {os.geteuid()}"
+    try:
+        if not root.is_dir():
+            remedy = f"make the directory, or mount a volume there, and {give}"
+            yield Finding(Level.FAIL, subject, "is not there", remedy)
+            return
+    except OSError as error:
+        yield Finding(Level.FAIL, subject, f"can't be looked at: {reason(error)}", give)
+        return
+    trouble = try_out(root)
+    if trouble is not None:
+        yield _not_usable(trouble, subject, give)
+    else:
+        seen = "files can be written, linked and moved in all of it, one file system"
+        is_used = (root / "identity").exists()
+        yield Finding(Level.PASS, subject, seen if is_used else f"{seen}, not used yet")
+    yield from _file_system(root, subject)
+    yield _room(config, subject)
+
+
+def _not_usable(trouble: Trouble, subject: str, give: str) -> Finding:
+    where, code = trouble.directory, trouble.error.errno
+    if code == errno.EXDEV:
+        seen = f"is on several file systems: {where} is a mount of its own"
+        remedy = "mount one volume at the spool, none inside it"
+    elif code == errno.EROFS:
+        seen, remedy = f"is mounted read-only at {where}", "mount it so that it can be written"
+    elif code in (errno.ENOSPC, errno.EDQUOT):
+        seen, remedy = "is full", "make room"
+    elif trouble.step is Step.LINK and code in (errno.EPERM, errno.ENOTSUP):
+        seen, remedy = "has no hard links", "use a local disk with ext4, xfs or the like"
+    elif code in (errno.EACCES, errno.EPERM):
+        seen, remedy = f"can't be written at {where}", give
+    else:
+        seen = f"can't be used: to {trouble.step} a file at {where} fails: {reason(trouble.error)}"
+        remedy = "look at the disk and the kernel's log"
+    return Finding(Level.FAIL, subject, seen, remedy)
+
+
+def _file_system(root: Path, subject: str) -> Iterator[Finding]:
+    kind = _file_system_kind(root)
+    if kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse."):
+        remedy = "use a local disk: here a file may not be durable when it seems so"
+        yield Finding(Level.WARNING, subject, f"is on a network file system ({kind})", remedy)
+    elif kind in _LOST_FILE_SYSTEMS:
+        seen = f"is on {kind}, {_LOST_FILE_SYSTEMS[kind]}"
+        yield Finding(Level.WARNING, subject, seen, "mount a volume: this one does not last")
+
+
+def _file_system_kind(path: Path) -> str:
+    """The type of the file system under `path`; proc(5), /proc/pid/mountinfo."""
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    for line in reversed(mounts):
+        words = line.split()
+        if words[2] == wanted:
+            return words[words.index("-") + 1]
+    return ""
+
+
+def _room(config: BoxConfig, subject: str) -> Finding:
+    found = os.statvfs(config.spool)
+    free_mib = found.f_bavail * found.f_frsize >> 20
+    seen = f"{free_mib} MiB and {found.f_favail} inodes free"
+    if free_mib < config.min_free_mib:
+        remedy = f"below {config.min_free_mib} MiB (TACKYBOX_MIN_FREE_MIB) nothing is accepted"
+        return Finding(Level.FAIL, subject, seen, f"make room: {remedy}")
+    if found.f_files and found.f_favail < found.f_files // _FEWEST_INODES:
+        return Finding(Level.WARNING, subject, seen, "each image needs an inode: make room")
+    return Finding(Level.PASS, subject, seen)
