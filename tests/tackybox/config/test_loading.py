@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 
 from tackybox.config import (
     DaughterConfig,
+    JoinLine,
     MotherConfig,
     describe,
     load_box,
     load_daughter,
     load_mother,
 )
+from tackybox.config.addresses import parse_mother
 from tackybox.config.loading import settings, variable
 from tackybox.errors import ConfigError
+from tackybox.keys import PublicKey
 from tackybox.spool import Lane
 
 DAUGHTER = {
@@ -173,6 +176,57 @@ def test_which_box_it_is(tmp_path):
     )
     assert "neither is set" in refusal({"TACKYBOX_NAME": "x"}, load_box)
     assert "both are set" in refusal({**DAUGHTER, **MOTHER}, load_box)
+
+
+HOST_KEY = PublicKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519" + bytes(36))
+
+
+def join_line(mother, name="north-clinic"):
+    return JoinLine(name, parse_mother(mother), HOST_KEY, b"hush" * 16)
+
+
+def test_join_lines_alone_say_where_to_deliver():
+    a, b = join_line("relay@a.example:2222"), join_line("relay@b.example:22")
+    environ = {**DAUGHTER, "TACKYBOX_JOIN": f"{a.text()}\n{b.text()}"}
+    config = load_daughter({**environ, "TACKYBOX_DESTINATIONS": ""})
+    assert config.join == (a, b)
+    assert [str(group) for group in config.destinations] == [
+        "relay@a.example:2222",
+        "relay@b.example:22",
+    ]
+    assert config.sources["destinations"] == "TACKYBOX_JOIN"
+    assert isinstance(load_box({**environ, "TACKYBOX_DESTINATIONS": ""}), DaughterConfig)
+    assert [str(group) for group in load_daughter(environ).destinations] == [
+        "relay@mother.example:2222"
+    ]
+
+
+def test_a_join_lines_code_is_shown_by_nobody():
+    line = join_line("relay@a.example:2222")
+    config = load_daughter({**DAUGHTER, "TACKYBOX_JOIN": line.text()})
+    code = line.text().split()[-1]
+    (shown,) = [one.value for one in describe(config) if one.key == "join"]
+    assert shown == "north-clinic at relay@a.example:2222 (code ***)"
+    for text in (repr(config), repr(describe(config))):
+        assert code not in text
+        assert "hush" not in text
+    assert code[:20] not in refusal({**DAUGHTER, "TACKYBOX_JOIN": line.text()[:-3]})
+
+
+def test_a_join_line_for_another_box_is_refused_with_both_names():
+    message = refusal({**DAUGHTER, "TACKYBOX_JOIN": join_line("relay@a:1", "south").text()})
+    assert message.startswith(
+        "TACKYBOX_JOIN: the line was made for south, this box is north-clinic"
+    )
+
+
+def test_a_mothers_address_is_a_place():
+    assert str(load_mother({**MOTHER, "TACKYBOX_ADDRESS": "Centre.example:2222"}).address) == (
+        "centre.example:2222"
+    )
+    assert "TACKYBOX_ADDRESS: " in refusal(
+        {**MOTHER, "TACKYBOX_ADDRESS": "relay@centre.example:2222"}, load_mother
+    )
 
 
 @pytest.mark.parametrize("box", [DaughterConfig, MotherConfig])
