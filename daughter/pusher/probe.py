@@ -43,8 +43,10 @@ def probe(address: MotherAddress, config: DaughterConfig) -> dict[str, Any]:
     """What came of one try."""
     road = Road(address, config)
     sentence = advice = ""
+    clock = None
     try:
         road.open()
+        clock = road.clock()
     except RoadError as error:
         sentence, advice = str(error), error.advice
     except OSError as error:
@@ -58,7 +60,7 @@ def probe(address: MotherAddress, config: DaughterConfig) -> dict[str, Any]:
         "sentence": sentence,
         "advice": advice,
         "identity": road.identity,
-        "clock": None if road.clock is None else asdict(road.clock),
+        "clock": None if clock is None else asdict(clock),
     }
 
 

@@ -84,7 +84,6 @@ class Road:
     def __init__(self, address: MotherAddress, config: DaughterConfig) -> None:
         self.name = address.name
         self.identity = ""
-        self.clock: ClockOffset | None = None
         self._timeout_s = config.network_timeout_s
         self._run_dir = Path(tempfile.mkdtemp(prefix="tackybox-road-"))
         self._config_file = self._run_dir / "ssh_config"
@@ -107,20 +106,15 @@ class Road:
         return self._greeted and session is not None and session.is_alive
 
     def open(self) -> None:
-        """Connect and be greeted; raises RoadError.
-
-        `identity` is then the mother's spool, and `clock` her clock if she says the time.
-        """
+        """Connect and be greeted; raises RoadError. `identity` is then the mother's spool."""
         self.close()
         (self._run_dir / "control").unlink(missing_ok=True)
-        began_s = time.time()
         self._session = self._begin("commit", "-o", "ControlMaster=yes")
         try:
             greeting = self._session.read_answer(CONNECT_TIMEOUT_S * 2)
             if greeting.get("protocol") != _PROTOCOL:
                 raise RoadError("it speaks another version of the protocol; update the older box")
             self.identity = str(greeting["spool"])
-            self.clock = _clock_offset(greeting.get("at"), began_s, time.time())
             self._greeted = True
         except KeyError as error:
             self.close()
@@ -142,6 +136,19 @@ class Road:
         """Close for good and remove the connection's files."""
         self.close()
         shutil.rmtree(self._run_dir, ignore_errors=True)
+
+    def clock(self) -> ClockOffset | None:
+        """Compare clocks over an open road; None if she does not say the time.
+
+        A request over the connection that stands, so that no login counts. Raises RoadError.
+        """
+        began_s = time.time()
+        asking = self._begin("receipts --after 0")
+        try:
+            at = asking.read_answer(self._timeout_s).get("at")
+            return _clock_offset(at, began_s, time.time())
+        finally:
+            asking.close()
 
     def join(self, public_key: str) -> None:
         """Have the box that holds `public_key` let in, with a code for our key; raises RoadError.
