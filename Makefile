@@ -1,10 +1,14 @@
-# make demo   a complete relay on this machine, from nothing
-# make test   lint, types, and every test, against real peers
+# make demo               a complete relay on this machine, from nothing
+# make test               lint, types, and every test, against real peers
+# make images             the parts' images, on the base that container/Dockerfile pins
+# make images-offline     the same on a base made from Debian's packages: no image registry needed
+# make test-containers    those, as their users meet them: compose files, onboarding, upgrades
 # Needs Debian 12 or later. As root the Debian packages below are installed if missing;
 # otherwise the command that installs them is shown.
 
 PACKAGES      = rsync openssh-server openssh-client python3-venv
 TEST_PACKAGES = dcmtk libgdcm-tools orthanc mariadb-server
+ENGINE_PACKAGES = docker.io iptables tini debootstrap
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -14,13 +18,39 @@ SHELL        = /bin/bash
 .SHELLFLAGS  = -euo pipefail -c
 .ONESHELL:
 .NOTPARALLEL:
-.PHONY: demo test lint format venv lock packages test-packages
+.PHONY: demo test lint format venv lock packages test-packages engine-packages
+.PHONY: links images images-offline test-containers
 
 demo: packages venv
 	@exec $(BIN)/tackybox demo
 
 test: packages test-packages lint
 	@exec $(BIN)/pytest
+
+# git and editors split hard links silently: whatever builds images makes them anew first.
+links:
+	@./hardlink_builder.sh build
+
+VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse HEAD 2> /dev/null || echo unknown)
+SOURCE  ?= unknown
+BASE    ?=
+
+images: links
+	@for part in daughter/receiver daughter/pusher mother/inbox mother/forwarder; do
+	    docker build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) \
+	        --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) \
+	        --tag "tackybox/$${part#*/}:$(VERSION)" --tag "tackybox/$${part#*/}:latest" "$$part"
+	done
+
+images-offline: engine-packages
+	@container/with-engine.sh $(MAKE) --no-print-directory offline-in-engine
+offline-in-engine:
+	@container/offline-images.sh debian mysql mariadb
+	$(MAKE) --no-print-directory images BASE=tackybox/offline/debian
+
+test-containers: engine-packages venv images-offline
+	@container/with-engine.sh $(BIN)/pytest tests/containers
 
 lint: venv
 	@$(BIN)/ruff check .
@@ -34,28 +64,35 @@ format: venv
 venv: $(VENV)/.complete
 
 # Every wheel is checked against the lock's hashes, those that build our own package included.
-$(VENV)/.complete: requirements.lock pyproject.toml
+$(VENV)/.complete: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later, please")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# requirements.lock is what the images hold; requirements-dev.lock is that and what we work with.
 # With the oldest Python that we support, so that what only that one needs is in the lock too.
 lock:
 	@made=$$(mktemp --directory); trap 'rm -rf "$$made"' EXIT
 	$(PYTHON) -m venv "$$made"
 	"$$made"/bin/pip install --quiet pip-tools
-	"$$made"/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
-	    --extra dev --build-deps-for editable --no-header --no-annotate --no-emit-index-url \
-	    --no-emit-trusted-host --no-emit-find-links --output-file "$$made"/lock pyproject.toml
-	{ echo '# Made from pyproject.toml by: make lock'; cat "$$made"/lock; } > requirements.lock
+	compile() {
+	    "$$made"/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	        --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host \
+	        --no-emit-find-links --output-file "$$made/$$1" "$${@:2}" pyproject.toml
+	    { echo '# Made from pyproject.toml by: make lock'; cat "$$made/$$1"; } > "$$1"
+	}
+	compile requirements.lock --upgrade
+	compile requirements-dev.lock --extra dev --build-deps-for editable \
+	    --constraint requirements.lock
 
 packages: need = $(PACKAGES)
 test-packages: need = $(TEST_PACKAGES)
+engine-packages: need = $(ENGINE_PACKAGES)
 # The peers are wanted as programs. Their services are neither started now nor at the next boot.
-packages test-packages:
+packages test-packages engine-packages:
 	@missing=()
 	for package in $(need); do
 	    state=$$(dpkg-query --show --showformat='$${db:Status-Status}' "$$package" 2>/dev/null) || true

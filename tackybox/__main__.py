@@ -17,7 +17,20 @@ from typing import NoReturn
 from tackybox import service
 from tackybox.errors import UsageError
 
-VERBS = ("demo", "check", "status", "trace", "quarantine", "echo", "send", "verify")
+VERBS = (
+    "demo",
+    "check",
+    "status",
+    "trace",
+    "quarantine",
+    "echo",
+    "send",
+    "verify",
+    "enrol",
+    "join",
+    "daughters",
+    "health",
+)
 
 
 class _Parser(argparse.ArgumentParser):

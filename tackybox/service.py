@@ -6,7 +6,8 @@
 
 Signal handlers only note; the loops act. Promises of `supervise`: a child that ends is started
 again after a growing, jittered wait and why it ended is in the log; when it returns, no child is
-left; a child never outlives a supervisor that was killed (Linux). Not promised: that a child
+left; a child never outlives a supervisor that was killed (Linux); a child whose main loop asks its
+Stop shows signs of life by that. Not promised: that a child
 finishes what it has in hand within `grace_s`: after that it is killed, and the spool must bear it.
 """
 
@@ -19,13 +20,16 @@ import random
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 from tackybox import logs
 from tackybox.errors import TackyboxError
+from tackybox.pulse import Pulse
 
 EX_SOFTWARE = 70
 EX_INTERRUPTED = 130
@@ -35,15 +39,22 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 _FIRST_RESTART_S = 1.0
 _RESTART_CAP_S = 30.0
 _HEALTHY_AFTER_S = 60.0
+_BEAT_S = 5.0
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Stop:
-    """Whether this process was told to stop. Any thread may ask or wait."""
+    """Whether this process was told to stop. Any thread may ask or wait.
 
-    def __init__(self) -> None:
+    `beat` is called every few seconds while the main thread asks: it is how a loop shows that it
+    turns.
+    """
+
+    def __init__(self, beat: Callable[[], None] | None = None) -> None:
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._is_set = False
+        self._beat = beat
+        self._beat_at_s = time.monotonic() + _BEAT_S
 
     def set(self) -> None:
         """Tell it to stop, and wake every waiter."""
@@ -53,6 +64,7 @@ class Stop:
 
     def is_set(self) -> bool:
         """Whether it was told."""
+        self._turn()
         return self._is_set
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -60,7 +72,7 @@ class Stop:
 
         May return False early, when another signal that this process handles has come.
         """
-        if self._is_set:
+        if self.is_set():
             return True
         poll = select.poll()
         poll.register(self._read_fd, select.POLLIN)
@@ -73,6 +85,15 @@ class Stop:
                 if any(number in _STOP_SIGNALS for number in os.read(self._read_fd, 4096)):
                     self.set()
         return self._is_set
+
+    def _turn(self) -> None:
+        if (
+            self._beat is not None
+            and time.monotonic() >= self._beat_at_s
+            and threading.current_thread() is threading.main_thread()
+        ):
+            self._beat_at_s = time.monotonic() + _BEAT_S
+            self._beat()
 
     def fileno(self) -> int:
         """A descriptor that is readable once told; for select and poll beside others."""
@@ -88,9 +109,9 @@ class Stop:
         os.close(self._write_fd)
 
 
-def on_signals() -> Stop:
+def on_signals(beat: Callable[[], None] | None = None) -> Stop:
     """A Stop that SIGTERM and SIGINT set. Only from the main thread."""
-    stop = Stop()
+    stop = Stop(beat)
     stop.wake_on_signals()
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: stop.set())
@@ -156,6 +177,7 @@ class _Supervisor:
     stop: Stop
     log: logs.Log
     grace_s: float
+    pulse: Pulse | None
     parent_pid: int = field(default_factory=os.getpid)
 
     def run(self) -> None:
@@ -182,7 +204,8 @@ class _Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                _become_child(child, self.parent_pid, self.stop)
+                beat = partial(self.pulse.beat, child.name) if self.pulse is not None else None
+                _become_child(child, self.parent_pid, self.stop, beat)
         except OSError as error:  # no memory or no process left: later
             child.start_at_s = time.monotonic() + child.backoff.next()
             self.log.error("child can't be started", child=child.name, exc=error)
@@ -210,6 +233,8 @@ class _Supervisor:
         code = os.waitstatus_to_exitcode(status)
         fields |= {"exit_code": code} if code >= 0 else {"signal": _signal_name(-code)}
         child.pid = None
+        if self.pulse is not None:
+            self.pulse.lost(child.name)
         if self.stop.is_set():
             self.log.info("child ended", **fields)
             return
@@ -250,13 +275,15 @@ def supervise(
     log: logs.Log,
     *,
     grace_s: float = 25.0,
+    pulse: Pulse | None = None,
 ) -> int:
     """Keep one forked child per entry running until `stop`; then end them all and return 0.
 
     `stop` is `on_signals()`'s. Each child calls its function with a Stop of its own. A child that
     ends, by itself too, is started again after a wait that grows from 1 s to 30 s and is short
     again once a child has run for 60 s. At the end children get SIGTERM, and SIGKILL after
-    `grace_s` seconds. Must be called from the main thread, before any other thread is started.
+    `grace_s` seconds. Those that `pulse` expects show it that they live. Must be called from the
+    main thread, before any other thread is started.
     """
     workers = [
         _Child(name, work, Backoff(_FIRST_RESTART_S, _RESTART_CAP_S))
@@ -264,7 +291,7 @@ def supervise(
     ]
     before = signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
-        _Supervisor(workers, stop, log, grace_s).run()
+        _Supervisor(workers, stop, log, grace_s, pulse).run()
     finally:
         signal.signal(signal.SIGCHLD, before)
     return 0
@@ -277,13 +304,15 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(EX_SOFTWARE)
 
 
-def _become_child(child: _Child, parent_pid: int, inherited: Stop) -> NoReturn:
+def _become_child(
+    child: _Child, parent_pid: int, inherited: Stop, beat: Callable[[], None] | None
+) -> NoReturn:
     code = EX_SOFTWARE
     log = logs.get("child")
     try:
         die_with_parent(parent_pid)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        stop = on_signals()
+        stop = on_signals(beat)
         inherited.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SUPERVISED)
         child.work(stop)

@@ -2,11 +2,10 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.tree import ROOT, python_files
 PARTS = ("daughter.receiver", "daughter.pusher", "mother.inbox", "mother.forwarder")
 
 # A room may import from the rooms beside it, and from itself; the first that fits decides.
@@ -42,7 +41,7 @@ PROGRAMS = dict.fromkeys(("rsync", "ssh"), ("daughter.pusher.rsync",))
 def modules() -> Iterator[tuple[str, ast.Module]]:
     """Every module of the house with its tree."""
     for room in ("mysql_utilities", "tackybox", "daughter", "mother"):
-        for path in sorted((ROOT / room).rglob("*.py")):
+        for path in python_files(ROOT / room):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             yield name.removesuffix(".__init__"), ast.parse(path.read_text(), str(path))
 

@@ -32,8 +32,8 @@ from tackybox.item import Item
 from tackybox.spool import Spool
 from tests.databases import PASSWORD, database_server
 from tests.peers import require, running, wait_until, wheel_files
+from tests.tree import ROOT, python_files
 
-ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
 OPERATING = ROOT / "docs" / "OPERATING.md"
@@ -424,7 +424,7 @@ def test_every_path_that_is_named_exists(document):
     directories = {w for w in words if re.fullmatch(r"[\w.-]+(/[\w.-]+)*/", w)}
     directories = {w for w in directories if w.split("/")[0] in top}
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text())
-    in_rooms = {path.name for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    in_rooms = {path.name for package in PACKAGES for path in python_files(ROOT / package)}
     for name in {*files, *directories}:
         bare_module = "/" not in name and name in in_rooms
         assert bare_module or (ROOT / name).exists() or (document.parent / name).exists(), name
@@ -445,7 +445,7 @@ def test_the_map_names_each_module_and_no_other():
     modules = {
         str(path.relative_to(ROOT))
         for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
+        for path in python_files(ROOT / package)
         if path.name != "__init__.py"
     }
     assert named == modules
@@ -453,7 +453,7 @@ def test_the_map_names_each_module_and_no_other():
 
 def test_functions_that_the_map_names_exist():
     source = "\n".join(
-        p.read_text() for package in PACKAGES for p in (ROOT / package).rglob("*.py")
+        p.read_text() for package in PACKAGES for p in python_files(ROOT / package)
     )
     for owner, name in re.findall(r"`([A-Z][a-z]\w+)\.(\w+)`", ARCHITECTURE.read_text()):
         assert re.search(rf"^class {owner}\b", source, re.MULTILINE), owner
@@ -470,7 +470,7 @@ def test_every_log_event_that_is_named_is_written_somewhere():
     }
     for part, told in rows(OPERATING, "part", "events to know"):
         paths = [ROOT / place for place in parts.pop(part)]
-        files = [f for path in paths for f in (path.rglob("*.py") if path.is_dir() else [path])]
+        files = [f for path in paths for f in (python_files(path) if path.is_dir() else [path])]
         source = "\n".join(file.read_text() for file in files)
         for event in re.findall(r"`([^`]+)`", told):
             assert re.search(rf'log[\w.()"]*\.\w+\(\s*"{event}"', source, re.IGNORECASE), event

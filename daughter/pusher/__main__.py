@@ -1,4 +1,4 @@
-"""The pusher: accepted items fanned out, one courier per outlet, the journal shipped."""
+"""The pusher: mothers joined, items fanned out, one courier per outlet, the journal shipped."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from daughter.pusher import joining
 from daughter.pusher.courier import Courier
 from mysql_utilities import retention
 from mysql_utilities.recorder import Recorder
 from tackybox import fanout, logs, service, shipping
 from tackybox.config import DaughterConfig, MotherGroup, load_daughter
+from tackybox.pulse import Pulse
 from tackybox.service import Stop
 from tackybox.spool import Spool
 
@@ -24,9 +26,13 @@ def run() -> int:
     children: dict[str, Callable[[Stop], None]] = {"fanout": partial(_fan_out, config, spool)}
     for group in config.destinations:
         children[f"courier {group.name}"] = partial(_carry, config, group, spool)
+    pulse = Pulse(spool.root, "pusher")
+    pulse.expect(children)  # not the shipper: a database tells nothing about the relay's health
+    if left := joining.join_all(config.join or (), config, stop):
+        children["joiner"] = partial(joining.keep_trying, left, config)
     if config.sql is not None:
         children["shipper"] = partial(shipping.run, config)
-    return service.supervise(children, stop, logs.get("pusher"))
+    return service.supervise(children, stop, logs.get("pusher"), pulse=pulse)
 
 
 def _fan_out(config: DaughterConfig, spool: Spool, stop: Stop) -> None:

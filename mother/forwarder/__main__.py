@@ -12,6 +12,7 @@ from mysql_utilities import retention
 from mysql_utilities.recorder import Recorder
 from tackybox import fanout, logs, service, shipping
 from tackybox.config import ArchiveGroup, MotherConfig, load_mother
+from tackybox.pulse import Pulse
 from tackybox.service import Stop
 from tackybox.spool import Spool
 
@@ -25,9 +26,11 @@ def run() -> int:
     children: dict[str, Callable[[Stop], None]] = {"fanout": partial(_fan_out, config, spool)}
     for group in config.archives:
         children[f"courier {group.name}"] = partial(_carry, config, group, spool)
+    pulse = Pulse(spool.root, "forwarder")
+    pulse.expect(children)  # not the shipper: a database tells nothing about the relay's health
     if config.sql is not None:
         children["shipper"] = partial(shipping.run, config)
-    return service.supervise(children, stop, logs.get("forwarder"))
+    return service.supervise(children, stop, logs.get("forwarder"), pulse=pulse)
 
 
 def _fan_out(config: MotherConfig, spool: Spool, stop: Stop) -> None:

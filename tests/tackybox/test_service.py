@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from tackybox import service
 from tackybox.errors import ConfigError, TackyboxError
+from tackybox.pulse import Pulse
+from tests.peers import wait_until
 
 PREAMBLE = r"""
 import os, signal, sys, time
@@ -235,3 +237,25 @@ def test_backoff_grows_to_its_cap_and_starts_over(first_s, cap_s, tries):
         assert 0 <= backoff.next() <= min(cap_s, first_s * 2**number)
     backoff.reset()
     assert 0 <= backoff.next() <= min(cap_s, first_s)
+
+
+def test_children_show_signs_of_life_while_their_loops_turn(start, tmp_path):
+    program = f"""
+from pathlib import Path
+from tackybox.pulse import Pulse
+service._BEAT_S = 0.05
+pulse = Pulse(Path({str(tmp_path)!r}), "part")
+def turning(stop):
+    while not stop.wait(0.02): pass
+def hanging(stop):
+    time.sleep(60)
+children = {{"turning": turning, "hanging": hanging, "dying": bad}}
+pulse.expect(children)
+sys.exit(service.supervise(children, service.on_signals(), log, pulse=pulse, grace_s=0.5))
+"""
+    process = start(program)
+    pulse = Pulse(tmp_path, "part")
+    wait_until(lambda: pulse.silent() == ["dying", "hanging"], "the turning one beats")
+    process.terminate()
+    assert process.wait(20) == 0
+    assert "turning" in pulse.silent()  # it has ended

@@ -1,0 +1,88 @@
+"""`tackybox health`: whether a daemon of this box is really doing its work, asked where it runs.
+
+Exit code 0 if it is, 1 if not; what is wrong goes to stderr. A container's health check asks it.
+The daemon's own doing counts, never a mother, an archive or a database that can't be reached: to
+start it again would not bring those back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from collections.abc import Callable
+
+from tackybox.commands import output
+from tackybox.config import (
+    ArchiveAddress,
+    BoxConfig,
+    DaughterConfig,
+    MotherConfig,
+    load_daughter,
+    load_mother,
+)
+from tackybox.dimse.association import Failure, Timeouts
+from tackybox.dimse.scu import echo
+from tackybox.pulse import Pulse
+from tackybox.spool import Spool
+
+NAME = "health"
+HELP = "whether a daemon of this box is doing its work; exit code 1 if not"
+
+_ANSWER_S = 8.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("daemon", choices=sorted(_CHECKS), help="which daemon")
+    parser.add_argument("--json", action="store_true", help="write JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask; 0 if the daemon works, 1 if not. Raises ConfigError, SpoolError."""
+    problem = _CHECKS[args.daemon]()
+    if args.json:
+        output.write_json({"daemon": args.daemon, "ok": not problem, "problem": problem})
+    elif problem:
+        print(f"tackybox: {args.daemon}: {problem}", file=sys.stderr)
+    return 1 if problem else 0
+
+
+def _receiver() -> str:
+    config = load_daughter()
+    Spool.open(config.spool)
+    ours = ArchiveAddress(config.aet, _reachable(config.bind), config.port)
+    result = echo(ours, calling_aet=config.aet, timeouts=Timeouts(_ANSWER_S, _ANSWER_S))
+    # One that has as many associations as it allows is at work.
+    return "" if result.ok or result.failure is Failure.REJECTED else result.message
+
+
+def _inbox() -> str:
+    config = load_mother()
+    Spool.open(config.spool)
+    try:
+        address = (_reachable(config.ssh_bind), config.ssh_port)
+        with socket.create_connection(address, _ANSWER_S) as connection:
+            greeting = connection.recv(4, socket.MSG_WAITALL)
+    except OSError:
+        greeting = b""
+    return "" if greeting == b"SSH-" else f"no ssh server answers at port {config.ssh_port}"
+
+
+def _reachable(bind: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 - compared only
+
+
+def _children(load: Callable[[], DaughterConfig | MotherConfig], part: str) -> str:
+    config: BoxConfig = load()
+    Spool.open(config.spool)
+    silent = Pulse(config.spool, part).silent()
+    return f"no sign of life of {', '.join(silent)}" if silent else ""
+
+
+_CHECKS: dict[str, Callable[[], str]] = {
+    "daughter.receiver": _receiver,
+    "daughter.pusher": lambda: _children(load_daughter, "pusher"),
+    "mother.inbox": _inbox,
+    "mother.forwarder": lambda: _children(load_mother, "forwarder"),
+}
