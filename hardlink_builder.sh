@@ -48,7 +48,7 @@ build() {
             mkdir -p "$(dirname "$link")"
             ln -f "$source" "$link" || {
                 echo "hardlink_builder: $source can't be linked to $link." >&2
-                if [ "$(stat -c %d "$source")" != "$(stat -c %d "$(dirname "$link")")" ]; then
+                if [ "$(stat -Lc %d "$source")" != "$(stat -Lc %d "$(dirname "$link")")" ]; then
                     echo "They are on two file systems, and a hard link can't cross: keep the whole" \
                         "clone on one (no mount inside it)." >&2
                 fi
