@@ -20,6 +20,7 @@ from tackybox.errors import UsageError
 VERBS = (
     "demo",
     "check",
+    "sheet",
     "status",
     "trace",
     "quarantine",
