@@ -10,11 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tackybox.errors import ConfigError, UnavailableError
+from tackybox.spool.durable import write_atomically
 
 KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa", "sk-ssh-ed25519@openssh.com")
 CODE_BYTES = 64  # the ed25519 seed and public key, 32 bytes each (RFC 8032 section 5.1.5)
@@ -64,6 +67,27 @@ def make_key_pair(path: Path, comment: str) -> None:
     Raises UnavailableError if ssh-keygen is not installed or fails.
     """
     _ssh_keygen("-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path))
+
+
+def own_key(path: Path, comment: str, setting: str) -> PublicKey:
+    """The public half of this box's own private key at `path`; the pair is made if there is none.
+
+    Raises ConfigError, naming the variable `setting`, if it can't be made or used.
+    """
+    if not path.exists():
+        with tempfile.TemporaryDirectory(prefix="tackybox-key-") as directory:
+            made = Path(directory) / "key"
+            make_key_pair(made, comment)
+            try:
+                public = made.with_name("key.pub").read_bytes()
+                write_atomically(path.with_name(f"{path.name}.pub"), public, mode=0o644)
+                write_atomically(path, made.read_bytes(), mode=0o600)
+            except OSError as error:
+                raise ConfigError(
+                    f"{setting}: {path} is not there and can't be made: {error.strerror}; "
+                    f"let user number {os.geteuid()} write {path.parent}"
+                ) from error
+    return public_key_of(path, setting)
 
 
 def public_key_of(path: Path, setting: str) -> PublicKey:

@@ -22,9 +22,9 @@ from daughter.pusher.trouble import DeniedError, HostKeyError
 from tackybox import known_hosts, logs, service
 from tackybox.config import DaughterConfig, JoinLine, load_daughter
 from tackybox.errors import ConfigError, TackyboxError, UnavailableError
-from tackybox.keys import PublicKey, make_key_pair, private_key_file, public_key_of
+from tackybox.keys import PublicKey, own_key, private_key_file
 from tackybox.service import Backoff, Stop
-from tackybox.spool.durable import directory_lock, write_atomically
+from tackybox.spool.durable import directory_lock
 
 _FIRST_RETRY_S = 2.0
 
@@ -71,7 +71,7 @@ def join(line: JoinLine, config: DaughterConfig) -> None:
     the keys' files can't be written.
     """
     with _writable(config), tempfile.TemporaryDirectory(prefix="tackybox-join-") as directory:
-        ours = _our_key(config)
+        ours = own_key(config.ssh_key, config.name, "TACKYBOX_SSH_KEY")
         code, hosts = Path(directory) / "code", Path(directory) / "known_hosts"
         code.touch(0o600)
         code.write_text(private_key_file(line.code))
@@ -117,18 +117,6 @@ def _is_let_in(line: JoinLine, config: DaughterConfig) -> bool:
     finally:
         road.discard()
     return True
-
-
-def _our_key(config: DaughterConfig) -> PublicKey:
-    """This box's public key; the pair is made if there is none."""
-    if not config.ssh_key.exists():
-        with tempfile.TemporaryDirectory(prefix="tackybox-key-") as directory:
-            made = Path(directory) / "key"
-            make_key_pair(made, config.name)
-            public = config.ssh_key.with_name(f"{config.ssh_key.name}.pub")
-            write_atomically(public, made.with_name("key.pub").read_bytes(), mode=0o644)
-            write_atomically(config.ssh_key, made.read_bytes(), mode=0o600)
-    return public_key_of(config.ssh_key, "TACKYBOX_SSH_KEY")
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from mother.inbox.gate import DAUGHTER, INVITED
 from tackybox import logs
 from tackybox.config import MotherConfig
 from tackybox.errors import ConfigError, UnavailableError
+from tackybox.keys import own_key
 from tackybox.roster import Invited, Known
 
 _CONFIG = """\
@@ -64,19 +65,15 @@ PYTHONPATH={root} exec {python} -m mother.inbox.gate --spool {spool} --box {box}
 def prepare(config: MotherConfig, run_dir: Path) -> list[str]:
     """Write sshd's files into `run_dir`; the command that runs it in the foreground.
 
-    Raises UnavailableError if OpenSSH's server or rrsync is not installed, ConfigError if the
-    host key can't be read.
+    The host key is made if there is none. Raises UnavailableError if OpenSSH's server or rrsync is
+    not installed, ConfigError if the host key can't be made or used.
     """
     sshd = shutil.which("sshd", path=os.defpath + ":/usr/sbin:/sbin")
     if sshd is None or shutil.which("rrsync") is None:
         raise UnavailableError(
             "sshd and rrsync are needed; install the Debian packages openssh-server and rsync"
         )
-    if not os.access(config.host_key, os.R_OK):
-        raise ConfigError(
-            f"TACKYBOX_HOST_KEY: {config.host_key} can't be read; "
-            "make it with ssh-keygen -t ed25519 -N '' -f FILE"
-        )
+    own_key(config.host_key, config.name, "TACKYBOX_HOST_KEY")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's own need, as root only
     user = pwd.getpwuid(os.geteuid()).pw_name
