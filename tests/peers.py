@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -110,6 +112,24 @@ def orthanc(directory: Path) -> Iterator[Peer]:
     with running([tool, str(directory / "orthanc.json")], "ORTHANC", port, directory) as peer:
         wait_until(lambda: _listens(http_port), "Orthanc's HTTP listens")
         yield peer
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[Path]:
+    """A directory for the block, which runs as a user to whom permissions apply, not as root."""
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() != 0:
+            yield Path(name)
+            return
+        os.chown(name, nobody, nobody)
+        os.setegid(nobody)
+        os.seteuid(nobody)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
 
 
 def _listens(port: int) -> bool:
