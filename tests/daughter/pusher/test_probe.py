@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from daughter.pusher.rsync import _clock_offset
 from tackybox.config import child_environment
 from tackybox.demo.stack import LOOPBACK, Mother, Stack, free_port, python
 from tests.peers import require, wait_until
@@ -101,3 +102,14 @@ def test_it_may_run_beside_the_pusher(stack: Stack, mother: Mother) -> None:
     code, (road,) = probe(stack, mother.destination)
     assert (code, road["ok"]) == (0, True)
     assert "mother not reached" not in log.read_text()
+
+
+@pytest.mark.parametrize("said", [None, 5, "soon", "2026-99-01T00:00:00+00:00", {}])
+def test_a_greeting_without_a_time_is_an_older_mothers(said: object) -> None:
+    assert _clock_offset(said, 0.0, 1.0) is None
+
+
+def test_a_time_is_taken_as_said_in_the_middle_of_the_round_trip() -> None:
+    offset = _clock_offset("1970-01-01T00:01:40+00:00", 30.0, 34.0)
+    assert offset is not None
+    assert (offset.seconds, offset.uncertainty_s) == (68.0, 2.0)

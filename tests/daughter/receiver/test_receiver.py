@@ -198,6 +198,35 @@ def test_who_is_let_in(
         )
 
 
+def outward_address() -> str:
+    """This machine's address that is not loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # RFC 5737; nothing is sent
+        except OSError:
+            pytest.skip("this machine has no address but loopback: give it a network")
+        return str(sock.getsockname()[0])
+
+
+def test_the_box_itself_is_let_in_and_nobody_from_elsewhere_under_its_name(tmp_path: Path) -> None:
+    outward = outward_address()
+    with receiving(tmp_path, modalities="OTHER@10.0.0.1", bind="0.0.0.0") as receiver:
+        calls = [  # who, from where, to where
+            ("RELAY", LOOPBACK, LOOPBACK, True),
+            ("RELAY", outward, outward, True),
+            ("RELAY", outward, LOOPBACK, False),  # to the receiver, another machine's address
+            ("SCANNER", LOOPBACK, LOOPBACK, False),
+        ]
+        for calling, source, called, let_in in calls:
+            assoc = AE(calling).associate(
+                called, receiver.port, contexts=[build_context(CT)], ae_title="RELAY",
+                bind_address=(source, 0),
+            )  # fmt: skip
+            assert assoc.is_established is let_in, (calling, source, called)
+            if let_in:
+                assoc.release()
+
+
 def test_a_data_set_that_is_not_what_its_command_says_gets_its_status(receiver: Receiver) -> None:
     _, data = dataset_of_wheel_file()
     uid = pydicom.dcmread(ct_file()).SOPInstanceUID
