@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from tackybox.checks.finding import Finding, Level, reason
 from tackybox.item import is_box_name
+from tackybox.known_hosts import is_pinned
 
 
 def private_key(setting: str, path: Path) -> Iterator[Finding]:
@@ -46,7 +44,7 @@ def daughters(directory: Path) -> Finding:
         remedy = "name each file <box name>.pub"
         return Finding(Level.FAIL, subject, f"{len(wrong)} files have no box's name", remedy)
     if not names:
-        remedy = "put each daughter's public key there as <box name>.pub"
+        remedy = "invite one with tackybox enrol, or put her public key there as <box name>.pub"
         return Finding(Level.WARNING, subject, "no daughter may push", remedy)
     return Finding(Level.PASS, subject, f"{len(names)} may push")
 
@@ -58,31 +56,5 @@ def pinned(subject: str, known_hosts: Path, host: str, port: int) -> Finding:
         return Finding(Level.WARNING, subject, f"there is no {known_hosts.parent} here", remedy)
     if is_pinned(known_hosts, host, port):
         return Finding(Level.PASS, subject, f"her host key is pinned in {known_hosts}")
-    remedy = f"add the line that ssh-keyscan -p {port} {host} gives, checked"
+    remedy = f"join her, or add the line that ssh-keyscan -p {port} {host} gives, checked"
     return Finding(Level.FAIL, subject, f"no host key of hers in {known_hosts}", remedy)
-
-
-def is_pinned(known_hosts: Path, host: str, port: int) -> bool:
-    """Whether the file has a key for this host and port; sshd(8), SSH_KNOWN_HOSTS FILE FORMAT."""
-    name = host if port == 22 else f"[{host}]:{port}"
-    try:
-        lines = known_hosts.read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return False
-    for line in lines:
-        words = line.split()
-        if len(words) < 3 or words[0].startswith(("#", "@")):
-            continue
-        if any(_is_name(pattern, name) for pattern in words[0].split(",")):
-            return True
-    return False
-
-
-def _is_name(pattern: str, name: str) -> bool:
-    if not pattern.startswith("|1|"):
-        return pattern.lower() == name
-    try:
-        salt, digest = (base64.b64decode(part) for part in pattern[3:].split("|"))
-    except ValueError:
-        return False
-    return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), digest)

@@ -104,15 +104,14 @@ class DaughterConfig(BoxConfig):
         tuple[MotherGroup, ...],
         Setting(
             "mothers, user@host:port; every one parted by ; gets all, "
-            "of those parted by | the first that works",
+            "of those parted by | the first that works; not needed with join",
             parse_mothers,
         ),
     ]
     join: Annotated[
         tuple[JoinLine, ...] | None,
         Setting(
-            "lines of tackybox enrol, parted by ;: join those mothers at start; without "
-            "destinations of its own the box delivers to all of them",
+            "lines that tackybox enrol printed on mothers, parted by ;: they are joined at start",
             parse_joins,
             secret=True,
         ),

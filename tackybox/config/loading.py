@@ -69,7 +69,7 @@ def load_box(environ: Mapping[str, str] | None = None) -> DaughterConfig | Mothe
         which = "both are" if is_daughter else "neither is"
         raise ConfigError(
             f"TACKYBOX_DESTINATIONS, TACKYBOX_ARCHIVES: {which} set; "
-            "set the first on a daughter, the second on a mother"
+            "set the first (or TACKYBOX_JOIN) on a daughter, the second on a mother"
         )
     return load_daughter(environ) if is_daughter else load_mother(environ)
 
