@@ -29,7 +29,8 @@ def run() -> int:
             server = scp.start(config, acceptance)
         except OSError as error:
             raise UnavailableError(
-                f"TACKYBOX_PORT: port {config.port} can't be listened on: {error.strerror}"
+                f"TACKYBOX_PORT: port {config.port} can't be listened on: {error.strerror}; "
+                "stop what has it, or set another port"
             ) from error
         log.info("listening", port=config.port, aet=config.aet)
         stop.wait()
