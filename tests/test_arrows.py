@@ -2,10 +2,12 @@
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.tree import ROOT, python_files
+
 PARTS = ("daughter.receiver", "daughter.pusher", "mother.inbox", "mother.forwarder")
 
 # A room may import from the rooms beside it, and from itself; the first that fits decides.
