@@ -69,6 +69,12 @@ _SENTENCES: tuple[tuple[str, type[RoadError], str, str], ...] = (
         "is it right, and DNS?",
     ),
     ("invalid format", RoadError, "what answers there is not ssh", _HER_PORT),
+    (
+        "kex_exchange_identification",
+        RoadError,
+        "what answers there hangs up before it says that it is ssh",
+        _HER_PORT,
+    ),
     ("not found", RoadError, "what answers there is no Tackybox gate", _HER_PORT),
     ("low-space watermark", RoadError, "its disk is full", _HER_ROOM),
     ("No space left", RoadError, "its disk is full", _HER_ROOM),

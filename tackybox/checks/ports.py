@@ -47,16 +47,18 @@ def _whose(result: EchoResult, subject: str, config: DaughterConfig) -> Finding:
     if result.reachable and result.peer_implementation == IMPLEMENTATION_CLASS_UID:
         seen = f"our own receiver answers C-ECHO, called by our AE title {config.aet}"
         return Finding(Level.PASS, subject, seen)
+    is_elsewhere = config.receiver is not None
+    remedy = "correct TACKYBOX_RECEIVER" if is_elsewhere else _PORT_REMEDY
     if result.reachable:
-        return Finding(Level.FAIL, subject, "is another DICOM application's", _PORT_REMEDY)
-    if result.failure is Failure.REJECTED and config.receiver is not None:
+        return Finding(Level.FAIL, subject, "is another DICOM application's", remedy)
+    if result.failure is Failure.REJECTED and is_elsewhere:
         seen = "a DICOM receiver answers, and does not let this container in"
         remedy = "whether it is ours, tackybox check says in the receiver's container"
         return Finding(Level.WARNING, subject, seen, remedy)
     if result.failure is Failure.REJECTED:
         seen = f"is a DICOM receiver's that is not this box's: {result.message}"
         return Finding(Level.FAIL, subject, seen, _PORT_REMEDY)
-    if config.receiver is not None:
+    if is_elsewhere:
         seen, remedy = result.message, "is the receiver running? is TACKYBOX_RECEIVER right?"
         return Finding(Level.FAIL, subject, seen, remedy)
     seen = "is taken by something that does not answer as a DICOM receiver"

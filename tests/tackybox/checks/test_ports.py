@@ -67,6 +67,8 @@ def test_another_boxes_receiver(port: int) -> None:
 def test_another_dicom_application(tmp_path: Path) -> None:
     with storescp(tmp_path / "storescp") as peer:
         other = daughter(port=peer.port)
+        elsewhere = daughter(receiver=f"{LOOPBACK}:{peer.port}")
+    assert elsewhere.remedy == "correct TACKYBOX_RECEIVER"
     assert (other.level, other.seen) == (Level.FAIL, "is another DICOM application's")
 
 
