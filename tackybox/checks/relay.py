@@ -8,6 +8,7 @@ within the time given (and one association's time-outs), with a sentence about w
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from tackybox.dimse.association import Failure, Timeouts
 from tackybox.dimse.files import read_source
 from tackybox.dimse.scu import Source, echo
 from tackybox.dimse.sending import Sender, Sent
+from tackybox.errors import SpoolError
 from tackybox.item import part10_head
 from tackybox.spool import Lane, ReceiptKind, ReceiptLog, Spool
 
@@ -51,8 +53,9 @@ def relay(
 ) -> Outcome:
     """Make the study, hand it in, follow it; `note` hears of each hop when all have made it.
 
-    Raises SpoolError if a mother's spool can't be used.
+    Raises SpoolError if this is not the user whose spool it is, or a mother's can't be used.
     """
+    _refuse_strangers(config.spool)
     with tempfile.TemporaryDirectory(prefix="tackybox-check-") as directory:
         study, paths = write_ct_study(Path(directory), _SLICES, RELAY_TEST)
         sources = [read_source(path) for path in paths]
@@ -63,8 +66,7 @@ def relay(
         if isinstance(config, DaughterConfig):
             _send(config, sources, timeout_s, outcome)
         else:
-            names = _put(config, sources)
-            outcome.sent = len(names)
+            names = _put(config, sources, outcome)
     if outcome.problem:
         return outcome
     uids = [source.sop_instance_uid for source in sources]
@@ -105,39 +107,74 @@ def _send(
     failed = next((one for one in results if not one.delivered), None)
     if failed is not None:
         status = "no answer" if failed.status is None else f"status 0x{failed.status:04X}"
+        meaning = failed.message.replace("The archive", "our receiver")  # as statuses words it
         outcome.problem = (
             f"{outcome.images - outcome.sent} of {outcome.images} images were not received: "
-            f"{status}, {failed.message}"
+            f"{status}, {meaning}"
         )
         outcome.remedy = "tackybox status, and the receiver's log, say why"
 
 
-def _put(config: MotherConfig, sources: list[Source]) -> set[str]:
+def _refuse_strangers(spool: Path) -> None:
+    """Raise SpoolError unless the daemons' files are ours: what another user, root too, leaves in
+    a spool the daemons may not be able to link or write."""
+    try:
+        owner = (spool / "identity").stat().st_uid
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SpoolError(f"the spool at {spool} can't be looked at: {error.strerror}") from error
+    if owner != os.geteuid():
+        raise SpoolError(
+            f"the spool at {spool} is of the user with number {owner}, this is number "
+            f"{os.geteuid()}; run it as that user"
+        )
+
+
+def _put(config: MotherConfig, sources: list[Source], outcome: Outcome) -> set[str]:
     """Accept each image into a mother's spool, as from herself; the items' names."""
     spool = Spool.open(config.spool)
+    if spool.space().free_bytes < config.min_free_mib << 20:
+        outcome.problem = "the spool is below its low-space watermark (TACKYBOX_MIN_FREE_MIB)"
+        outcome.remedy = "make room, or find out why nothing leaves: tackybox status"
+        return set()
     names = set()
-    with spool.workspace("check") as workspace, Recorder(spool.journal, config.name) as recorder:
-        for source in sources:
-            head = part10_head(
-                sop_class_uid=source.sop_class_uid, sop_instance_uid=source.sop_instance_uid,
-                transfer_syntax_uid=source.transfer_syntax_uid, calling_aet=config.aet,
-                called_aet=config.aet,
-            )  # fmt: skip
-            with spool.draft(workspace, config.name, source.transfer_syntax_uid) as draft:
-                draft.write_head(head)
-                draft.write_dataset(source.path.read_bytes()[source.dataset_offset :])
-                entry = draft.accept(Lane.MEDIUM, source.sop_instance_uid)
-            item = entry.item
-            names.add(item.name)
-            recorder.record(
-                Kind.RECEIVED, item=item.id, at=item.arrived_at, digest=item.digest,
-                lane=entry.lane, sop_class_uid=source.sop_class_uid,
-                sop_instance_uid=item.sop_instance_uid,
-                transfer_syntax_uid=source.transfer_syntax_uid, calling_aet=config.aet,
-                called_aet=config.aet, size_bytes=draft.size_bytes,
-            )  # fmt: skip
+    try:
+        with (
+            spool.workspace("check") as workspace,
+            Recorder(spool.journal, config.name) as recorder,
+        ):
+            for source in sources:
+                names.add(_accept(config, spool, workspace, recorder, source))
+                outcome.sent += 1
+    except OSError as error:
+        outcome.problem = f"the spool does not take it: {error.strerror}"
+        outcome.remedy = "tackybox check says more"
     spool.bell.ring()
     return names
+
+
+def _accept(
+    config: MotherConfig, spool: Spool, workspace: Path, recorder: Recorder, source: Source
+) -> str:
+    """Make `source` an item of the mother's own; its name."""
+    syntax, aet = source.transfer_syntax_uid, config.aet
+    with spool.draft(workspace, config.name, syntax) as draft:
+        draft.write_head(
+            part10_head(
+                sop_class_uid=source.sop_class_uid, sop_instance_uid=source.sop_instance_uid,
+                transfer_syntax_uid=syntax, calling_aet=aet, called_aet=aet,
+            )
+        )  # fmt: skip
+        draft.write_dataset(source.path.read_bytes()[source.dataset_offset :])
+        entry = draft.accept(Lane.MEDIUM, source.sop_instance_uid)
+    item = entry.item
+    recorder.record(
+        Kind.RECEIVED, item=item.id, at=item.arrived_at, digest=item.digest, lane=entry.lane,
+        sop_class_uid=source.sop_class_uid, sop_instance_uid=item.sop_instance_uid,
+        transfer_syntax_uid=syntax, calling_aet=aet, called_aet=aet, size_bytes=draft.size_bytes,
+    )  # fmt: skip
+    return item.name
 
 
 def _signed(config: MotherConfig, names: set[str]) -> bool:
@@ -173,7 +210,9 @@ def _explain(
             part = "pusher" if isinstance(config, DaughterConfig) else "forwarder"
             outcome.remedy = f"is the {part} running?"
         case Kind.PUSHED:
-            outcome.remedy = "tackybox check says whether her gate lets us in"
+            outcome.remedy = (
+                "tackybox check says whether her gate lets us in, tackybox status what waits before"
+            )
         case Kind.RELEASED if isinstance(config, DaughterConfig) and config.release == "landed":
             outcome.remedy = (
                 "with release: landed this box never hears of the archive: on the mother, "

@@ -30,12 +30,17 @@ def spool(config: BoxConfig) -> Iterator[Finding]:
         yield Finding(Level.FAIL, subject, f"can't be looked at: {reason(error)}", give)
         return
     trouble = try_out(root)
+    identity = root / "identity"
+    owner = (identity if identity.exists() else root).stat().st_uid if trouble is None else None
     if trouble is not None:
         yield _not_usable(trouble, subject, give)
+    elif os.geteuid() == 0 != owner:  # whom no permission stops
+        seen = f"is of the user with number {owner}, this is number {os.geteuid()}"
+        remedy = "check again as the user of the daemons: what that one may do is not told by this"
+        yield Finding(Level.WARNING, subject, seen, remedy)
     else:
         seen = "files can be written, linked and moved in all of it, one file system"
-        is_used = (root / "identity").exists()
-        yield Finding(Level.PASS, subject, seen if is_used else f"{seen}, not used yet")
+        yield Finding(Level.PASS, subject, seen if identity.exists() else f"{seen}, not used yet")
     yield from _file_system(root, subject)
     yield _room(config, subject)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pydicom
+import pytest
 
 from mysql_utilities.events import Kind
+from tackybox.config import child_environment
 from tackybox.demo.stack import LOOPBACK, Daemon, free_port
+from tackybox.spool import Spool
 from tests.journey.conftest import events
 from tests.peers import wait_until
 from tests.tackybox.checks.conftest import Relay
@@ -98,6 +105,15 @@ def test_a_pusher_and_a_receiver_that_do_not_run(relay: Relay) -> None:
     assert "nothing listens at TACKYBOX@" in report["problem"]
 
 
+def test_a_receiver_without_room(relay: Relay) -> None:
+    stop(relay.daughter.receiver)
+    relay.daughter.receiver.settings["min_free_mib"] = 1 << 29
+    relay.daughter.receiver.restart()
+    code, report = relay.relay(relay.daughter.receiver)
+    assert (code, report["sent"]) == (1, 0)
+    assert "3 of 3 images were not received: status 0xA700, our receiver is" in report["problem"]
+
+
 def test_a_receiver_elsewhere_that_rejects_us(relay: Relay) -> None:
     other = {"receiver": f"{LOOPBACK}:{relay.daughter.port}", "aet": "STRANGER"}
     code, report = relay.relay(relay.daughter.receiver, **other)
@@ -124,3 +140,23 @@ def test_with_release_landed_it_says_that_the_archive_is_not_heard_of(relay: Rel
     code, report = relay.relay(relay.daughter.receiver, "--timeout-s", "8", release="landed")
     assert (code, hops(report)[-1]) == (1, "landed at mother")
     assert "with release: landed" in report["remedy"]
+
+
+def test_a_mother_without_room(relay: Relay) -> None:
+    code, report = relay.relay(relay.mother.forwarder, min_free_mib=1 << 29)
+    assert (code, report["sent"]) == (1, 0)
+    assert "below its low-space watermark" in report["problem"]
+    assert not list(relay.mother.spool.rglob("*_*_*_*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user's: run as root")
+def test_another_users_spool_is_left_alone(tmp_path: Path) -> None:
+    spool = Spool.open(tmp_path / "spool")
+    os.chown(spool.root / "identity", 65534, 65534)
+    settings = {"name": "m", "aet": "M", "archives": "P@127.0.0.1:9", "spool": spool.root}
+    done = subprocess.run(
+        [sys.executable, "-m", "tackybox", "check", "--relay"], env=child_environment(settings),
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (74, "")
+    assert done.stderr.endswith("number 65534, this is number 0; run it as that user\n")

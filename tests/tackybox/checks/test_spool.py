@@ -66,6 +66,15 @@ def test_one_that_can_not_even_be_looked_at() -> None:
     assert line.startswith("can't be looked at: Permission denied; give it to the user")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user's: run as root")
+def test_root_is_told_that_it_is_not_the_daemons_user(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    first = Box(tmp_path).findings()[0]
+    assert first.level is Level.WARNING
+    assert first.seen == "is of the user with number 65534, this is number 0"
+    assert first.remedy.startswith("check again as the user of the daemons")
+
+
 @pytest.mark.parametrize(
     ("step", "code", "sentence"),
     [
