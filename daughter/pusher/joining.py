@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from daughter.pusher.rsync import Road
-from daughter.pusher.trouble import DeniedError, HostKeyError
+from daughter.pusher.trouble import DeniedError, HostKeyError, RoadError
 from tackybox import known_hosts, logs, service
 from tackybox.config import DaughterConfig, JoinLine, load_daughter
 from tackybox.errors import ConfigError, TackyboxError, UnavailableError
@@ -100,9 +100,11 @@ def _ask(line: JoinLine, config: DaughterConfig, ours: PublicKey) -> None:
             f"who answers at {line.address} has another host key than the line says: it is not "
             "that mother, or her key was changed; nothing was sent. Have a new line made there"
         ) from None
-    except (UnavailableError, OSError) as error:
-        said = str(error) if isinstance(error, UnavailableError) else "ssh can't be started here"
+    except RoadError as error:
+        said = "; ".join(filter(None, (str(error), error.advice)))
         raise UnavailableError(f"{line.address}: {said}") from None
+    except OSError as error:
+        raise UnavailableError(f"ssh can't be started here: {error.strerror}") from None
     finally:
         road.discard()
 

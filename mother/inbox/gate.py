@@ -44,7 +44,7 @@ DAUGHTER, INVITED = "daughter", "invited"  # whose key sshd has let in
 _MOST_RECEIPTS = 10_000
 _LONGEST_LINE_CHARACTERS = 4 << 20
 _LONGEST_CURSOR_CHARACTERS = 32
-_LONGEST_KEY_CHARACTERS = 4096
+_LONGEST_KEY_BYTES = 4096
 _JOIN_S = 30
 _SEEN_INTERVAL_S = 60.0
 _CURSOR = re.compile(r"\d{1,18}")
@@ -120,8 +120,10 @@ def _join(roster: Roster, name: str, code_fingerprint: str, request: str) -> int
     if request != "join":
         return _refuse("this code admits join, once")
     signal.alarm(_JOIN_S)  # nobody holds an invitation open for ever: the default action ends us
+    line = sys.stdin.buffer.readline(_LONGEST_KEY_BYTES)
+    signal.alarm(0)
     try:
-        key = PublicKey.parse(sys.stdin.readline(_LONGEST_KEY_CHARACTERS))
+        key = PublicKey.parse(line.decode("utf-8", "replace"))
     except ValueError as error:
         raise DataError(f"what was sent {error}") from error
     roster.admit(name, code_fingerprint, key)

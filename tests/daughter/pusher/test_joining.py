@@ -14,7 +14,7 @@ from tackybox.demo.stack import LOOPBACK, Daemon, Mother, python
 from tackybox.spool import Spool
 from tests.mother.inbox.test_gate import write_item
 from tests.peers import require, wait_until
-from tests.tackybox.commands.test_join import Site
+from tests.tackybox.commands.test_join import Site, tackybox
 
 
 @pytest.fixture
@@ -86,6 +86,22 @@ def test_a_mother_that_is_down_is_joined_when_she_comes_and_others_do_not_wait(s
     wait_until(lambda: arrived(site, name), "the first one, too, once she is there")
     assert '"joined"' in pusher.log.read_text()
     assert "child died" not in pusher.log.read_text()
+
+
+def test_a_revoked_daughter_is_out_and_comes_back_with_a_new_line(site: Site) -> None:
+    name = accept(site, 1)
+    pusher = start_pusher(site, site.enrol())
+    wait_until(lambda: arrived(site, name), "the first image is at the mother")
+    revoked = tackybox(site.mother.inbox.settings, "daughters", "revoke", "north")
+    assert revoked.returncode == 0, revoked.stderr
+    later = accept(site, 2)
+    wait_until(lambda: "does not know our key" in pusher.log.read_text(), "she says why")
+    assert not arrived(site, later)
+    pusher.signal(signal.SIGTERM)
+    assert pusher.wait() == 0
+    pusher.settings["join"] = site.enrol().text()
+    pusher.start()
+    wait_until(lambda: arrived(site, later), "the second image followed")
 
 
 def start_second_mother(site: Site) -> Mother:
