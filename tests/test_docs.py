@@ -1,7 +1,8 @@
 """Documents are code: their commands are run here, and what they name must exist.
 
 Two boxes are set up by the README's own lines, with paths, names and ports replaced by those of
-this machine; every `tackybox …` line of any document is then run on them.
+this machine; every `tackybox …` line of any document is then run on them. What needs a container
+engine is run by tests/containers.
 """
 
 from __future__ import annotations
@@ -31,35 +32,14 @@ from tackybox.demo.stack import LOOPBACK, free_port
 from tackybox.item import Item
 from tackybox.spool import Spool
 from tests.databases import PASSWORD, database_server
+from tests.documents import DOCUMENTS, README, Block, blocks
 from tests.peers import require, running, wait_until, wheel_files
 from tests.tree import ROOT, python_files
 
-README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
 OPERATING = ROOT / "docs" / "OPERATING.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 PACKAGES = ("tackybox", "mysql_utilities", "daughter", "mother")
 STUDY = "1.2.840.113619.2.55.3.1"  # the documents' example
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of shell lines, and the words that stand before it."""
-
-    document: Path
-    text: str
-    before: str
-
-
-def blocks() -> list[Block]:
-    """Every fenced `sh` block of every document."""
-    found = []
-    for document in DOCUMENTS:
-        text = document.read_text()
-        for match in re.finditer(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            before = text[: match.start()].strip().rpartition("\n\n")[2]
-            found.append(Block(document, match[1], before))
-    return found
 
 
 def is_setup(block: Block) -> bool:
@@ -380,6 +360,8 @@ def test_the_settings_table_has_each_variable_as_the_code_has_it():
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_variable_that_is_named_exists(document):
     known = {variable(key) for box in (DaughterConfig, MotherConfig) for key in settings(box)}
+    for compose_file in ROOT.glob("docker-compose.*.yml"):
+        known |= set(re.findall(r"\$\{(TACKYBOX_\w+)", compose_file.read_text()))
     named = set(re.findall(r"\bTACKYBOX_[A-Z][A-Z_]*[A-Z]\b", document.read_text()))
     assert named - known - {"TACKYBOX_CONFIG"} == set()
 
