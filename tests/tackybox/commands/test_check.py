@@ -183,7 +183,7 @@ def test_a_mother_with_all_she_needs(tackybox, mother, storescp, sshd):
     assert (people.code, people.err) == (0, "")
     row = next(line for line in people.out.splitlines() if line.startswith("CT Image "))
     assert "explicit, implicit" in row
-    assert "JPEG 2000 Lossless" in row
+    assert "JPEG-LS Lossless" in row
 
 
 def test_a_mother_whose_archive_is_not_there(tackybox, mother, keys):
