@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from tackybox.service import Backoff, Stop
 from tackybox.spool.durable import directory_lock
 
 _FIRST_RETRY_S = 2.0
+_ENTRY_S, _ENTRY_STEP_S = 10.0, 0.5
 
 
 def run() -> int:
@@ -86,6 +88,8 @@ def join(line: JoinLine, config: DaughterConfig) -> None:
                     f"{line.address} does not take the code: it was used, was withdrawn, or has "
                     "run out; have a new line made there with tackybox enrol"
                 ) from None
+        else:
+            _await_entry(line, pinned)
         known_hosts.pin(config.known_hosts, host, port, line.host_key, line.mark)
 
 
@@ -109,8 +113,15 @@ def _ask(line: JoinLine, config: DaughterConfig, ours: PublicKey) -> None:
         road.discard()
 
 
+def _await_entry(line: JoinLine, config: DaughterConfig) -> None:
+    """Give the mother's inbox the moment that it takes to let our key in."""
+    until_s = time.monotonic() + _ENTRY_S
+    while not _is_let_in(line, config) and time.monotonic() < until_s:
+        time.sleep(_ENTRY_STEP_S)
+
+
 def _is_let_in(line: JoinLine, config: DaughterConfig) -> bool:
-    """Whether the mother has our key already: an earlier try went well and its answer was lost."""
+    """Whether the mother has our key, be it that only the answer to an earlier try was lost."""
     road = Road(line.address, config)
     try:
         road.open()

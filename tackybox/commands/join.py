@@ -7,6 +7,7 @@ program, and what it says goes to stderr with its exit code.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tackybox.config import (
     MotherGroup,
     changed_environment,
     load_daughter,
+    load_mother,
     same_environment,
 )
 from tackybox.errors import ConfigError, UnavailableError, UsageError
@@ -40,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
         line = JoinLine.parse(args.line)
     except ValueError as error:
         raise UsageError(f"the line {error}") from None
+    with contextlib.suppress(ConfigError):
+        load_mother()
+        raise UsageError(f"{NAME} is for a daughter, and this box is a mother; run it there")
     environment = changed_environment({"join": args.line})
     config = load_daughter(environment)
     code = _join(environment)

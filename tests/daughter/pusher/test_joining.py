@@ -53,6 +53,7 @@ def test_one_variable_is_all_that_a_daughter_needs(site: Site) -> None:
     wait_until(lambda: arrived(site, name), "the image is at the mother")
     assert '"event": "joined"' in pusher.log.read_text()
     assert line.text().split()[-1] not in pusher.log.read_text()
+    assert "mother not reached" not in pusher.log.read_text()
     assert site.known() != [None]
 
 
