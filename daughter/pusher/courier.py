@@ -1,4 +1,6 @@
-"""The courier of one outlet: takes what waits to the first mother that works, forever.
+"""The courier of one outlet: takes what waits to one of its mothers, forever.
+
+To the first that works; or, in a group that shares, to the one that the item's study falls to.
 
 One forked child runs one courier. Its threads: `parallel` carriers that each take a batch, push it
 and have it signed for; a listener for the bell; and the main loop, which keeps the roads to the
@@ -17,6 +19,7 @@ from daughter.pusher import compression
 from daughter.pusher.doubt import Doubts
 from daughter.pusher.rsync import Road
 from daughter.pusher.settlement import Settlement
+from daughter.pusher.spreading import in_turn, study_of
 from daughter.pusher.trouble import RoadError
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
@@ -31,6 +34,9 @@ _BATCH_LINK_S = 2.0  # a batch is about this long on the link, so that a high it
 _SMALLEST_BATCH_BYTES = 4 << 20
 _CLAIM_ENTRIES = 16
 _RATE_DECAY = 0.9
+# A connection that broke, or a mother being started again, moves no study to another one. Short:
+# what waits for her stands before the others' items meanwhile.
+_PATIENCE_S = 10.0
 
 
 class _Way:
@@ -45,6 +51,12 @@ class _Way:
         self.down_since_s: float | None = time.monotonic()
         self.told = ""
         self.why = ""
+
+    @property
+    def down_s(self) -> float:
+        """For how long the road is known to be down; 0 if it is not."""
+        since_s = self.down_since_s  # another thread may set it to None
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
 
 class Courier:
@@ -68,6 +80,7 @@ class Courier:
             _Way(Road(address, config), config.backoff_cap_s, config.receipts_interval_s)
             for address in group.alternatives
         ]
+        self._sharing = group.sharing
         self._doubts = Doubts(
             outlet, [way.road.name for way in self._ways], outlet.entries(State.ACTIVE)
         )
@@ -115,20 +128,26 @@ class Courier:
         return next((way for way in self._ways if way.road.is_open), None)
 
     def _keep_roads_open(self) -> None:
-        """Open what is closed and due; a later alternative only while no earlier one works."""
+        """Open what is closed and due; a later alternative only while no earlier one works.
+
+        Of mothers that share, all.
+        """
         for way in self._ways:
             now_s = time.monotonic()
             if way.road.is_open:
-                if not self._outlet_needs(way) and self._first_open() is not way:
+                if not self._is_wanted(way) and not self._outlet_needs(way):
                     way.road.close()
                 continue
             if way.down_since_s is None:
                 self._note_down(way, way.why or "the connection ended")
                 way.why = ""
-            first = self._first_open()
-            wanted = first is None or self._ways.index(first) > self._ways.index(way)
-            if (wanted or self._outlet_needs(way)) and now_s >= way.try_at_s:
+            if now_s >= way.try_at_s and (self._is_wanted(way) or self._outlet_needs(way)):
                 self._open(way)
+
+    def _is_wanted(self, way: _Way) -> bool:
+        """Whether items are to go this way, if it is open."""
+        first = self._first_open()
+        return self._sharing or first is None or self._ways.index(first) >= self._ways.index(way)
 
     def _outlet_needs(self, way: _Way) -> bool:
         """Whether receipts are still awaited over this road."""
@@ -193,10 +212,8 @@ class Courier:
         """Where another mother works, don't leave items for ever with one that is gone."""
         if self._first_open() is None:
             return
-        now_s = time.monotonic()
         for way in self._ways:
-            down_s = now_s - way.down_since_s if way.down_since_s is not None else 0.0
-            if down_s > self._config.failover_after_s:
+            if (down_s := way.down_s) > self._config.failover_after_s:
                 self._doubts.clear(way.road.name, self._doubts.of(way.road.name))
                 self._settlement.send_again(
                     way.road.name, f"not reached for {down_s:.0f} s; another mother takes over"
@@ -213,16 +230,33 @@ class Courier:
 
     def _carry(self) -> None:
         """Deliver one batch, or wait until there may be one."""
-        way = self._first_open()
-        entries = self._claim() if way is not None else []
-        if way is None or not entries:
+        entries = self._claim() if self._first_open() is not None else []
+        by_way: dict[_Way | None, list[Entry]] = {}
+        for entry in entries:
+            by_way.setdefault(self._way_for(entry), []).append(entry)
+        for entry in by_way.get(None, ()):
+            self._outlet.put_back(entry)
+        for way, share in by_way.items():
+            if way is not None:
+                try:
+                    self._deliver(way, share)
+                except RoadError as error:
+                    self._failed(way, str(error))
+        if not entries or None in by_way:
             with self._look:
                 self._look.wait(_TICK_S * 4)
-            return
-        try:
-            self._deliver(way, entries)
-        except RoadError as error:
-            self._failed(way, str(error))
+
+    def _way_for(self, entry: Entry) -> _Way | None:
+        """The way that `entry` goes now; None if it is to wait for a moment."""
+        if not self._sharing:
+            return self._first_open()
+        ways = {way.road.name: way for way in self._ways}
+        for name in in_turn(study_of(entry), ways):
+            if ways[name].road.is_open:
+                return ways[name]
+            if ways[name].down_s < _PATIENCE_S:
+                break
+        return None
 
     def _claim(self) -> list[Entry]:
         """A batch: bounded in items, and in bytes by what the link takes in a moment."""

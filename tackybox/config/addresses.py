@@ -2,6 +2,7 @@
 
     groups       = group *( ";" group )                   every group gets every item
     group        = address *( "|" address )               the first that works gets it
+                 / mother 1*( "," mother )                they share: each study goes to one of them
     mother       = user "@" host [ ":" port ]             port 2222 unless given
     archive      = AE-title "@" host ":" port
     endpoint     = host ":" port
@@ -88,17 +89,22 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class MotherGroup:
-    """One outlet of a daughter: the first of `alternatives` that works gets each item."""
+    """One outlet of a daughter: one of `alternatives` gets each item.
+
+    The first that works; if they are `sharing`, the one that its study falls to
+    (`daughter.pusher.spreading`).
+    """
 
     alternatives: tuple[MotherAddress, ...]
+    sharing: bool = False
 
     @property
     def name(self) -> str:
-        """The outlet's directory: the same whatever the order of the alternatives."""
+        """The outlet's directory: the same whatever the order, and whether they share or not."""
         return _group_name(address.name for address in self.alternatives)
 
     def __str__(self) -> str:
-        return "|".join(map(str, self.alternatives))
+        return ("," if self.sharing else "|").join(map(str, self.alternatives))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +124,15 @@ class ArchiveGroup:
 
 def parse_mothers(raw: object) -> tuple[MotherGroup, ...]:
     """Destinations as the grammar has them; raises ValueError."""
-    return tuple(MotherGroup(group) for group in _groups(raw, parse_mother))
+    return tuple(
+        MotherGroup(group, sharing=separator == ",")
+        for group, separator in _groups(raw, parse_mother, "|,")
+    )
 
 
 def parse_archives(raw: object) -> tuple[ArchiveGroup, ...]:
     """Archives as the grammar has them; raises ValueError."""
-    return tuple(ArchiveGroup(group) for group in _groups(raw, parse_archive))
+    return tuple(ArchiveGroup(group) for group, _ in _groups(raw, parse_archive, "|"))
 
 
 def parse_mother(text: str) -> MotherAddress:
@@ -155,20 +164,28 @@ def parse_endpoint(raw: object) -> Endpoint:
     return Endpoint(host, port)
 
 
-def _groups(raw: object, parse: Callable[[str], A]) -> list[tuple[A, ...]]:
+def _groups(
+    raw: object, parse: Callable[[str], A], separators: str
+) -> list[tuple[tuple[A, ...], str]]:
+    """Each group, and which of `separators` parts it (the first of them if it is one address)."""
     groups = []
     seen: set[str] = set()
     for part in values.joined(raw).split(";"):
+        used = [mark for mark in separators if mark in part]
+        if len(used) > 1:
+            raise ValueError(f"{part.strip()!r} has both {' and '.join(used)}; write only one kind")
+        separator = used[0] if used else separators[0]
         group = []
-        for alternative in part.split("|"):
+        for alternative in part.split(separator):
             if not alternative.strip():
-                raise ValueError("an address is empty; write no ; or | without one on both sides")
+                marks = " or ".join([";", *separators])
+                raise ValueError(f"an address is empty; write no {marks} without one on both sides")
             address = parse(alternative.strip())
             if address.name in seen:
                 raise ValueError(f"{alternative.strip()!r} is there twice; name each place once")
             seen.add(address.name)
             group.append(address)
-        groups.append(tuple(group))
+        groups.append((tuple(group), separator))
     return groups
 
 

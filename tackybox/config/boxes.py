@@ -104,7 +104,8 @@ class DaughterConfig(BoxConfig):
         tuple[MotherGroup, ...],
         Setting(
             "mothers, user@host:port; every one parted by ; gets all, "
-            "of those parted by | the first that works; not needed with join",
+            "of those parted by | the first that works, of those parted by , each study goes to "
+            "one; not needed with join",
             parse_mothers,
         ),
     ]

@@ -1,6 +1,7 @@
 """The grammar of destinations and archives."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -46,8 +47,11 @@ def groups(address, kind):
     )
 
 
-@given(groups(mother, MotherGroup))
-def test_mothers_survive_being_written_and_read(destinations):
+@given(groups(mother, MotherGroup), st.booleans())
+def test_mothers_survive_being_written_and_read(destinations, sharing):
+    destinations = tuple(
+        replace(group, sharing=sharing and len(group.alternatives) > 1) for group in destinations
+    )
     assert parse_mothers(";".join(map(str, destinations))) == destinations
 
 
@@ -88,6 +92,17 @@ def test_a_swap_of_alternatives_is_the_same_outlet():
     assert one.alternatives != other.alternatives
 
 
+def test_mothers_that_share_are_one_outlet():
+    (one, other), (swapped,) = parse_mothers("a@h:1, a@i:1;a@j:1"), parse_mothers("a@i:1|a@h:1")
+    assert one.sharing and not other.sharing and not swapped.sharing
+    assert one.name == swapped.name
+    assert str(one) == "a@h:1,a@i:1"
+
+
+def test_an_archives_ae_title_may_hold_a_comma():
+    assert parse_archives("A,B@h:104")[0].alternatives == (ArchiveAddress("A,B", "h", 104),)
+
+
 def test_a_port_left_out_is_the_gates():
     assert parse_mothers("relay@[2001:DB8::1]")[0].alternatives[0] == MotherAddress(
         "relay", "2001:db8::1", 2222
@@ -119,8 +134,11 @@ def test_many_alternatives_still_make_a_directory_name():
         ("relay@[::1:22", "open bracket"),
         ("relay@a:1;;relay@b:1", "empty"),
         ("relay@a:1|", "empty"),
+        ("relay@a:1,,relay@b:1", "empty"),
+        ("relay@a:1,relay@b:1|relay@c:1", "both [|] and ,"),
         ("relay@a:1;relay@A:1", "twice"),
         ("relay@a:1|other@a:1", "twice"),
+        ("relay@a:1,other@a:1", "twice"),
     ],
 )
 def test_what_is_wrong_is_said(text, part_of_message):
