@@ -21,11 +21,11 @@ def findings(config: DaughterConfig | MotherConfig) -> Iterator[Finding]:
     if isinstance(config, DaughterConfig):
         yield ports.dicom_port(config)
         yield _modalities(config)
-        yield from keys.private_key("ssh_key", config.ssh_key)
+        yield from keys.private_key("ssh_key", config.ssh_key, keys.PUSHER)
         yield from mothers(config, clocks)
     else:
         yield ports.ssh_port(config)
-        yield from keys.private_key("host_key", config.host_key)
+        yield from keys.private_key("host_key", config.host_key, keys.INBOX)
         yield keys.daughters(config.daughters)
         for group in config.archives:
             for address in group.alternatives:

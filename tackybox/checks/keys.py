@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +12,33 @@ from tackybox.checks.finding import Finding, Level, reason
 from tackybox.item import is_box_name
 from tackybox.known_hosts import is_pinned
 
+PUSHER = "daughter.pusher.probe"
+INBOX = "mother.inbox.gate"
 
-def private_key(setting: str, path: Path) -> Iterator[Finding]:
-    """The private key at `path`, which `setting` names."""
+
+def is_installed(module: str) -> bool:
+    """Whether a part's module is here: each container has its own part alone."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _elsewhere(subject: str, path: Path, part: str) -> Finding | None:
+    """What to say where the file or directory is not there, and is another container's."""
+    with contextlib.suppress(OSError):
+        if is_installed(part) or path.exists():
+            return None
+    room = part.split(".")[1]
+    remedy = f"check again in the {room}'s container"
+    return Finding(Level.WARNING, subject, f"is not here: only the {room} needs it", remedy)
+
+
+def private_key(setting: str, path: Path, part: str) -> Iterator[Finding]:
+    """The private key at `path`, which `setting` names and `part` needs."""
     subject = f"{setting} {path}"
-    if not path.parent.is_dir():
-        seen = f"there is no {path.parent} here"
-        yield Finding(Level.WARNING, subject, seen, "check again where the keys are mounted")
+    if elsewhere := _elsewhere(subject, path, part):
+        yield elsewhere
         return
     try:
         with path.open("rb") as file:
@@ -38,6 +60,8 @@ def private_key(setting: str, path: Path) -> Iterator[Finding]:
 def daughters(directory: Path) -> Finding:
     """The daughters that may push."""
     subject = f"daughters {directory}"
+    if elsewhere := _elsewhere(subject, directory, INBOX):
+        return elsewhere
     names = [path.stem for path in directory.glob("*.pub")] if directory.is_dir() else []
     wrong = [name for name in names if not is_box_name(name)]
     if wrong:
@@ -51,9 +75,8 @@ def daughters(directory: Path) -> Finding:
 
 def pinned(subject: str, known_hosts: Path, host: str, port: int) -> Finding:
     """The pinned host key of a mother."""
-    if not known_hosts.parent.is_dir():
-        remedy = "check again where the keys are mounted"
-        return Finding(Level.WARNING, subject, f"there is no {known_hosts.parent} here", remedy)
+    if elsewhere := _elsewhere(f"{subject}, {known_hosts}", known_hosts, PUSHER):
+        return elsewhere
     if is_pinned(known_hosts, host, port):
         return Finding(Level.PASS, subject, f"her host key is pinned in {known_hosts}")
     remedy = f"join her, or add the line that ssh-keyscan -p {port} {host} gives, checked"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from tackybox.checks.finding import Finding, Level, reason
 from tackybox.checks.ports import ssh_banner
 from tackybox.config import DaughterConfig, MotherAddress, same_environment
 
-_ROADS = "daughter.pusher.probe"  # a part, so not ours to import; not in every container
 _ROADS_TIMEOUT_S = 120.0
 _REMEDY = "the relay keeps what waits for her and tries again"
 
@@ -34,16 +32,16 @@ def roads() -> dict[str, TriedRoad]:
 
     Empty if that can't be tried from here: where the pusher is not installed.
     """
+    if not keys.is_installed(keys.PUSHER):
+        return {}
     try:
-        if importlib.util.find_spec(_ROADS) is None:
-            return {}
         done = subprocess.run(
-            [sys.executable, "-m", _ROADS], env=same_environment(), stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", keys.PUSHER], env=same_environment(), stdin=subprocess.DEVNULL,
             capture_output=True, timeout=_ROADS_TIMEOUT_S, check=False,
         )  # fmt: skip
         tried = [json.loads(line) for line in done.stdout.splitlines()]
         return {str(road["name"]): _tried(road) for road in tried}
-    except (ModuleNotFoundError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
+    except (subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
         return {}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tackybox.checks import mothers
+from tackybox.checks import keys as key_files
 from tackybox.demo.stack import Stack, free_port
 from tests import peers
 from tests.databases import as_setting, database_server
@@ -143,13 +143,19 @@ def test_a_gate_that_does_not_let_us_in(tackybox, daughter, gate, keys):
 def test_where_the_pusher_is_not_installed_ssh_alone_is_tried(
     tackybox, daughter, sshd, keys, monkeypatch
 ):
-    monkeypatch.setattr(mothers, "_ROADS", "daughter_of_another_container.pusher.probe")
+    monkeypatch.setattr(key_files, "PUSHER", "daughter_of_another_container.pusher.probe")
     pin(keys, sshd)
     daughter["TACKYBOX_DESTINATIONS"] = f"relay@127.0.0.1:{sshd};relay@127.0.0.1:{free_port()}"
     result = tackybox("check --json", **daughter)
     answers, _, silent, _ = seen_of_mother(result)
     assert "ssh answers; whether her gate lets us in can't be tested from here" in answers
     assert "Connection refused" in silent
+    (keys / "id").unlink()
+    (keys / "known_hosts").unlink()
+    result = tackybox("check --json", **daughter)
+    elsewhere = [f for f in result.json["findings"] if "is not here: only the" in f["seen"]]
+    assert {f["level"] for f in elsewhere} == {"warning"}
+    assert [f["subject"].rpartition("/")[2] for f in elsewhere] == ["id", *["known_hosts"] * 2]
 
 
 def test_a_daughter_with_nothing_right(tackybox, daughter, storescp, keys):
