@@ -25,7 +25,7 @@ from tests.peers import free_port
 from tests.tree import ROOT
 
 SECTION = "A site in a quarter of an hour"
-_LONGEST_LINES = 60
+_COLUMNS = 150
 
 
 @dataclass
@@ -50,16 +50,17 @@ class Newcomer:
         if match := re.search(r"docker-compose\.(\w+)\.yml|\.env\.(\w+)\.example", line):
             self.role = match[1] or match[2]
         more = {
-            "COMPOSE_PROJECT_NAME": self.project(self.role), "COLUMNS": "110",
+            "COMPOSE_PROJECT_NAME": self.project(self.role),
             "BASE": "tackybox/offline/debian",  # instead of the pinned one, which is in a registry
-        }  # fmt: skip
+        }
+        wide = f"stty columns {_COLUMNS} rows 50; {line}"
         done = subprocess.run(
-            ["script", "--quiet", "--return", "--command", line, "/dev/null"],
+            ["script", "--quiet", "--return", "--command", wide, "/dev/null"],
             cwd=self.clone(), env=environment() | more, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False, timeout=900,
         )  # fmt: skip
-        said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout).replace("\r\n", "\n")
-        said = re.sub(r"(?m)^.*\r", "", said)
+        said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\^@", "", done.stdout)
+        said = re.sub(r"(?m)^.*\r", "", re.sub(r"\r+\n", "\n", said))  # as a terminal overwrites
         self.ended[line] = done.returncode
         self.note(line, said)
         assert done.returncode == 0, f"{line}\n{said}"
@@ -70,10 +71,14 @@ class Newcomer:
         lines = said.rstrip().splitlines()
         if line.startswith("make") or " up " in line:
             lines = lines[-4:]
-        if len(lines) > _LONGEST_LINES:
-            lines = [*lines[:_LONGEST_LINES], "…"]
-        shown = "\n".join(line.rstrip() for line in lines).replace(str(self.directory), "")
-        self.transcript.append(f"```console\n{self.role}$ {line}\n{shown}\n```\n")
+        shown = "".join(f"{line.rstrip()}\n" for line in lines)
+        shown = self.shortened(shown.replace(f"tackyread-{os.getpid()}-", "tackybox-"))
+        self.transcript.append(f"```console\n{self.role}$ {line}\n{shown}```\n")
+
+    @staticmethod
+    def shortened(text: str) -> str:
+        """Without the code of a line to join with."""
+        return re.sub(r"(tackybox-join \S+ \S+ \S+ \S+) \S+", r"\1 …", text)
 
     def fill_in(self, **values: object) -> None:
         """Fill in `.env`: each variable's line, whether it was commented out or not."""
@@ -84,6 +89,7 @@ class Newcomer:
             assert count == 1, f"{path.name} has no line for {key}"
         path.write_text(text)
         shown = "\n".join(f"{k}={'…' if 'PASS' in k else v}" for k, v in values.items())
+        shown = self.shortened(shown)
         self.transcript.append(f"In `.env`:\n\n```\n{shown}\n```\n")
 
 
@@ -167,9 +173,9 @@ def walkthrough(transcript: list[str], took_s: float) -> str:
             "",
             "README's section *A site in a quarter of an hour*, typed line by line into a terminal",
             "on two clean clones, and what it printed; made by `tests/containers/test_readme.py`.",
-            "Mother and daughter run on one machine here, and the archive is Orthanc. From the first",
-            f"line to the last it took {took_s:.0f} s by a script that types without thinking, with",
-            f"the images' layers built before (2 cores, engine {engine}, images made offline).",
+            "Mother and daughter run on one machine here, the archive is Orthanc. From the first",
+            f"line to the last it took {took_s:.0f} s by a script that types without thinking, the",
+            f"images' layers built before (2 cores, engine {engine}, images made offline).",
             "",
             *transcript,
         ]

@@ -152,7 +152,7 @@ def test_images_reach_both_archives_unchanged(world: World, tmp_path: Path) -> N
     wait_until(lambda: len(world.in_orthanc()) == 25, "Orthanc has the images of both", 120)
     wait_until(lambda: len(files(world.kept)) == 20, "storescp has those of north", 120)
     assert digests(files(world.kept)) == digests(paths)
-    where = "SELECT images, stored FROM where_is_my_study WHERE study_instance_uid = "
+    where = "SELECT images, at_archive FROM where_is_my_study WHERE study_instance_uid = "
     assert len(southern) == 5
     wait_until(
         lambda: world.main.sql(f"{where}'{uid}'").split() == ["20", "20"],
@@ -237,7 +237,7 @@ def test_a_revoked_daughter_is_out(world: World) -> None:
     world.main.tackybox("inbox", "daughters", "revoke", "south-clinic")
     wait_until(
         lambda: any("does not know our key" in str(e) for e in world.south.logs("pusher")),
-        "the daughter is told", 120,
+        "the daughter is told", 60,
     )  # fmt: skip
 
 
