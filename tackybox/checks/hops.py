@@ -48,15 +48,19 @@ class Made:
 
 
 def hops_of(config: DaughterConfig | MotherConfig) -> list[Hop]:
-    """The hops of this box, in the order of the journey, those of one destination together."""
+    """The hops of this box, in the order of the journey, those of one destination together.
+
+    With `release: landed` a daughter frees her copy at the mother and hears of no archive.
+    """
     hops = [Hop("received", Kind.RECEIVED)]
     if isinstance(config, DaughterConfig):
         for group in config.destinations:
             hops += [
                 Hop("queued for mother", Kind.QUEUED, group.name),
                 Hop("landed at mother", Kind.PUSHED, group.name),
-                Hop("stored, by receipt of mother", Kind.RELEASED, group.name),
             ]
+            if config.release == "stored":
+                hops.append(Hop("stored, by receipt of mother", Kind.RELEASED, group.name))
         return hops
     for archives in config.archives:
         hops += [
@@ -131,7 +135,10 @@ class Track:
         if len(first) < len(self._uids):
             return None
         last = max(first.values(), key=lambda event: event.at)
-        return Made(hop, last.at, (last.at - self._began).total_seconds(), last.detail)
+        by = last.detail
+        if hop.destination not in ("", last.peer_address):  # which of several alternatives
+            by = by or last.peer_address
+        return Made(hop, last.at, (last.at - self._began).total_seconds(), by)
 
     def _set_aside(self, hop: Hop) -> dict[str, Event]:
         """By image, that it stands in quarantine on the way to where `hop` goes."""

@@ -79,6 +79,9 @@ def relay(
         is_signed = isinstance(config, DaughterConfig) or _signed(config, names)
         missing = track.missing()
         if missing is None and is_signed:
+            if isinstance(config, DaughterConfig) and config.release == "landed":
+                outcome.problem = "landed, and with release: landed no archive is heard of here"
+                outcome.remedy = f"on the mother, tackybox trace {study} tells"
             return outcome
         if time.monotonic() > until_s or (missing is not None and track.is_over()):
             _explain(config, track, missing, outcome, timeout_s)
@@ -212,11 +215,6 @@ def _explain(
         case Kind.PUSHED:
             outcome.remedy = (
                 "tackybox check says whether her gate lets us in, tackybox status what waits before"
-            )
-        case Kind.RELEASED if isinstance(config, DaughterConfig) and config.release == "landed":
-            outcome.remedy = (
-                "with release: landed this box never hears of the archive: on the mother, "
-                f"tackybox trace {study} tells"
             )
         case Kind.RELEASED:
             outcome.remedy = f"on the mother: tackybox check, and tackybox trace {study}"
