@@ -83,7 +83,7 @@ class Box:
 
     def logs(self, service: str) -> list[dict[str, object]]:
         """A service's log lines, those that are JSON."""
-        lines = self.compose("logs", "--no-log-prefix", "--no-color", service).splitlines()
+        lines = docker("logs", self.container(service)).splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def container(self, service: str) -> str:
