@@ -60,12 +60,10 @@ def _accepts(subject: str, found: Capabilities) -> Finding:
     missing = [name for one, name in COMPRESSED.items() if one not in took]
     details = {
         "proposed_classes": len(found.proposed_classes),
-        "accepted": {
-            one: sorted(found.syntaxes(one)) for one in sorted(found.classes)
-        },
+        "accepted": {one: sorted(found.syntaxes(one)) for one in sorted(found.classes)},
         "refused": sorted(found.proposed_classes - found.classes),
         "problem": found.problem,
-    }  # fmt: skip
+    }
     if found.problem:
         seen = f"what it accepts could not be asked: {found.problem}"
         remedy = "does it allow several associations one after the other?"
