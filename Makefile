@@ -19,7 +19,7 @@ SHELL        = /bin/bash
 .ONESHELL:
 .NOTPARALLEL:
 .PHONY: demo test lint format venv lock packages test-packages engine-packages
-.PHONY: links images images-offline test-containers
+.PHONY: links images images-offline offline-in-engine test-containers
 
 demo: packages venv
 	@exec $(BIN)/tackybox demo
@@ -40,7 +40,9 @@ images: links
 	@for part in daughter/receiver daughter/pusher mother/inbox mother/forwarder; do
 	    docker build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) \
 	        --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) \
-	        --tag "tackybox/$${part#*/}:$(VERSION)" --tag "tackybox/$${part#*/}:latest" "$$part"
+	        --tag "tackybox/$${part#*/}:$(VERSION)" \
+	        --tag "tackybox/$${part#*/}:$(REVISION)" \
+	        --tag "tackybox/$${part#*/}:latest" "$$part"
 	done
 
 images-offline: engine-packages
