@@ -9,8 +9,10 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tackybox.demo.phantom import write_ct_study
 from tests.containers.compose import docker, environment, gateway
@@ -151,6 +153,68 @@ def send(directory: Path, port: int) -> None:
         "tackybox/test-peers", "storescu", "--scan-directories", "--recurse",
         "-aet", "SCANNER", "-aec", "TACKYBOX", gateway(), port, "/images",
     )  # fmt: skip
+
+
+def deployed(directory: Path, box: str, **settings: object) -> tuple[int, str, dict[str, Any]]:
+    """What the script would deploy: exit code, what it said, and the file for the swarm.
+
+    `docker stack` is a stand-in that keeps what it is given; all else is the real one.
+    """
+    stand_in = directory / "bin" / "docker"
+    stand_in.parent.mkdir()
+    stand_in.write_text(
+        f'#!/bin/sh\nif [ "$1" = stack ]; then echo "$@" && cat > "{directory}/given.yml"\n'
+        f'else exec "{shutil.which("docker")}" "$@"; fi\n'
+    )
+    stand_in.chmod(0o755)
+    (directory / "box.env").write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+    done = subprocess.run(
+        ["container/stack-deploy.sh", "stack-name", f"docker-compose.{box}.yml",
+         directory / "box.env", "--prune"],
+        cwd=ROOT, env=environment() | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    given = directory / "given.yml"
+    file = yaml.safe_load(given.read_text()) if given.exists() else {}
+    return done.returncode, done.stdout + done.stderr, file
+
+
+MOTHER = {"TACKYBOX_NAME": "m", "TACKYBOX_AET": "T", "TACKYBOX_ARCHIVES": "PACS@10.1.2.3:104"}
+DATABASE = {"COMPOSE_PROFILES": "database", "TACKYBOX_DB_PASSWORD": "secret"}
+
+
+def test_what_a_swarm_is_given_is_the_box_pinned_to_its_node(tmp_path: Path) -> None:
+    code, said, file = deployed(tmp_path, "mother", **MOTHER, TACKYBOX_NODE="n1", TACKYBOX_SQL="")
+    assert (code, said.split()[-2:]) == (0, ["--prune", "stack-name"])
+    assert set(file["services"]) == {"inbox", "forwarder"}
+    assert {volume["name"] for volume in file["volumes"].values()} >= {"stack-name_spool"}
+    for service in file["services"].values():
+        assert service["deploy"]["placement"]["constraints"] == ["node.hostname == n1"]
+    port = {"mode": "host", "target": 2222, "published": 2222, "protocol": "tcp"}
+    assert file["services"]["inbox"]["ports"] == [port]
+
+
+@pytest.mark.parametrize(("publish", "ports"), [("127.0.0.1:3307", None), ("3307", [3307])])
+def test_a_database_that_was_published_for_one_address_is_not_opened_to_all(
+    tmp_path: Path, publish: str, ports: list[int] | None
+) -> None:
+    settings = {**MOTHER, **DATABASE, "TACKYBOX_NODE": "n1", "TACKYBOX_DB_PUBLISH": publish}
+    code, said, file = deployed(tmp_path, "mother", **settings)
+    assert code == 0, said
+    database = file["services"]["database"]
+    assert "profiles" not in database
+    found = database.get("ports")
+    assert ports == (found and [port["published"] for port in found])
+    assert file["services"]["inbox"]["ports"][0]["published"] == 2222
+
+
+@pytest.mark.parametrize("missing", ["TACKYBOX_NODE", "TACKYBOX_NAME"])
+def test_what_must_be_set_is_named_and_nothing_is_deployed(tmp_path: Path, missing: str) -> None:
+    settings = {**MOTHER, "TACKYBOX_NODE": "n1", missing: ""}
+    code, said, file = deployed(tmp_path, "mother", **settings)
+    assert code != 0
+    assert missing in said and len(said.splitlines()) == 1
+    assert not file
 
 
 def deploy(swarm: Swarm) -> int:
