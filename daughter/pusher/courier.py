@@ -49,14 +49,35 @@ class _Way:
         self.receipts_at_s = 0.0
         self.receipts_interval_s = interval_s
         self.down_since_s: float | None = time.monotonic()
+        # A road that opens is not yet one that takes items: her disk may be full.
+        self.failing_since_s: float | None = self.down_since_s
+        self.push_failed = False
         self.told = ""
         self.why = ""
 
     @property
     def down_s(self) -> float:
         """For how long the road is known to be down; 0 if it is not."""
-        since_s = self.down_since_s  # another thread may set it to None
-        return 0.0 if since_s is None else time.monotonic() - since_s
+        return _since(self.down_since_s)
+
+    @property
+    def failing_s(self) -> float:
+        """For how long nothing has gone well, be it to connect or to push; 0 if the last did."""
+        return _since(self.failing_since_s)
+
+    def goes_well(self) -> None:
+        """A push was signed for, or the road opened and none has failed since one was."""
+        self.backoff.reset()
+        self.failing_since_s = None
+        self.push_failed = False
+
+    def goes_wrong(self) -> None:
+        """A push or a try to connect has failed."""
+        self.failing_since_s = self.failing_since_s or time.monotonic()
+
+
+def _since(at_s: float | None) -> float:
+    return 0.0 if at_s is None else time.monotonic() - at_s
 
 
 class Courier:
@@ -161,7 +182,8 @@ class Courier:
         except RoadError as error:
             self._note_down(way, str(error))
             return
-        way.backoff.reset()
+        if not way.push_failed or len(self._ways) == 1:
+            way.goes_well()
         way.down_since_s = None
         way.receipts_at_s = 0.0
         if way.told:
@@ -174,6 +196,7 @@ class Courier:
             self._look.notify_all()
 
     def _note_down(self, way: _Way, why: str) -> None:
+        way.goes_wrong()
         wait_s = way.backoff.next()
         way.try_at_s = time.monotonic() + wait_s
         way.down_since_s = way.down_since_s or time.monotonic()
@@ -254,7 +277,7 @@ class Courier:
         for name in in_turn(study_of(entry), ways):
             if ways[name].road.is_open:
                 return ways[name]
-            if ways[name].down_s < _PATIENCE_S:
+            if ways[name].failing_s < _PATIENCE_S:
                 break
         return None
 
@@ -300,6 +323,7 @@ class Courier:
         self._settlement.answered(
             way.road.name, by_name, answers, duration_s=time.monotonic() - started_s
         )
+        way.goes_well()
 
     def _compress(self, entries: Sequence[Entry]) -> bool:
         if self._config.compress == "auto":
@@ -309,6 +333,8 @@ class Courier:
     def _failed(self, way: _Way, why: str) -> None:
         """Have the main loop open the road again; carriers wait for it meanwhile."""
         self._log.warning("push failed", mother=way.road.name, reason=why)
+        way.goes_wrong()
+        way.push_failed = True
         with self._look:
             if way.road.is_open:  # the first carrier that fails; the others fail with it
                 way.road.close()

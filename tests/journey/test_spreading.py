@@ -84,3 +84,22 @@ def test_a_restarted_mother_keeps_her_studies_and_gets_no_other(stack: Stack) ->
     wait_until(lambda: len(files(archive)) == STUDIES * SLICES, "all are archived")
     first, second = (landed(mother) for mother in mothers)
     assert not set(first) & set(second), "a study has two mothers"
+
+
+def test_a_mother_whose_disk_is_full_delays_neither_her_studies_nor_the_others(
+    stack: Stack,
+) -> None:
+    address, archive = stack.start_archive("archive", "ARCHIVE")
+    full = stack.start_mother("mother-1", address, min_free_mib=1 << 29)
+    other = stack.start_mother("mother-2", address)
+    daughter = stack.start_daughter(
+        "north", f"{full.destination},{other.destination}", parallel=1, batch_items=4, **QUICK
+    )
+    studies = write_studies(stack.workdir / "studies")
+    paths = [path for files in studies.values() for path in files]
+    send(daughter, *paths)
+    wait_until(lambda: len(files(archive)) == len(paths), "all are archived")
+    assert not landed(full)
+    send(daughter, *paths)
+    wait_until(lambda: len(landed(other)) == 2 * len(paths), "still it goes on")
+    wait_until(lambda: not waiting(daughter.spool), "the daughter's spool is empty")
