@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import re
+import select
 import signal
 import sys
 import time
@@ -159,10 +160,20 @@ def _commit(spool: Spool, box: str, caller: Caller) -> int:
         commit = Commit(daughter, landing, receipts, recorder, caller.check)
         commit.finish_left_over()
         _greet(spool)
-        while line := sys.stdin.readline(_LONGEST_LINE_CHARACTERS):
+        while line := _next_line(caller):
             answers = commit.commit(_manifest(line, daughter))
             _answer({"answers": answers})
     return 0
+
+
+def _next_line(caller: Caller) -> str:
+    """The daughter's next line, "" at the end; she is seen while she sends none, too.
+
+    She sends one only when the one before was answered, so that none hides in stdin's buffer.
+    """
+    while not select.select([sys.stdin], [], [], _SEEN_INTERVAL_S)[0]:
+        caller.check()
+    return sys.stdin.readline(_LONGEST_LINE_CHARACTERS)
 
 
 def _manifest(line: str, daughter: str) -> list[Announced]:

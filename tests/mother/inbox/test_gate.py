@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import mother.inbox.gate as gate_module
 from tackybox.demo.stack import LOOPBACK, Daemon, Stack, free_port, python
 from tackybox.item import Item, content_digest, part10_head
 from tackybox.keys import PublicKey
@@ -353,3 +355,24 @@ def test_when_she_was_last_there_is_noted(gate: Gate) -> None:
     seen = last_seen(gate.spool, "north")
     assert seen is not None
     assert before < seen < datetime.now(UTC) + timedelta(seconds=1)
+
+
+def test_a_daughter_who_is_connected_is_seen_though_she_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_fd, write_fd = os.pipe()
+    asked = []
+
+    class Caller:
+        def check(self) -> None:
+            asked.append(None)
+            if len(asked) == 3:
+                os.write(write_fd, b"line\n")
+
+    monkeypatch.setattr(gate_module, "_SEEN_INTERVAL_S", 0.01)
+    with os.fdopen(read_fd) as stdin, os.fdopen(write_fd, "w") as other_end:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert gate_module._next_line(Caller()) == "line\n"
+        other_end.close()
+        assert gate_module._next_line(Caller()) == ""
+    assert len(asked) == 3
