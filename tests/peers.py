@@ -37,6 +37,17 @@ def wheel_files() -> list[Path]:
     return sorted(path for root in roots for path in root.rglob("*.dcm"))
 
 
+def pids_of(*words: str) -> list[int]:
+    """Processes of this machine whose command line has each of `words` in it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if all(word in line for word in words):
+                found.append(int(path.parent.name))
+    return found
+
+
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
     """Wait for `condition`; fail, naming `what`, if it does not come."""
     until_s = time.monotonic() + timeout_s

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,11 +11,11 @@ import pytest
 
 from mysql_utilities.events import Event, Kind
 from mysql_utilities.sqlite_store import SqliteStore
-from tackybox.demo.stack import Stack
+from tackybox.demo.stack import Mother, Stack
 from tackybox.dimse.files import read_source
 from tackybox.errors import DataError
 from tackybox.item import content_digest
-from tests.peers import require
+from tests.peers import pids_of, require
 
 
 @pytest.fixture
@@ -60,3 +62,12 @@ def files(directory: Path) -> list[Path]:
 def waiting(spool: Path) -> list[Path]:
     """Every item that is still in a spool, wherever."""
     return [p for p in spool.rglob("*_*_*_*") if p.is_file()]
+
+
+def kill_inbox(mother: Mother) -> None:
+    """Her machine is gone, as far as daughters can see."""
+    mother.inbox.signal(signal.SIGKILL)
+    mother.inbox.wait()
+    # sshd's sessions outlive a killed listener; these are this test's own.
+    for pid in pids_of(str(mother.spool), "mother.inbox.gate"):
+        os.kill(pid, signal.SIGKILL)

@@ -11,7 +11,7 @@ import pytest
 from mysql_utilities.events import Event, Kind
 from tackybox.demo.phantom import write_ct_study
 from tackybox.demo.stack import LOOPBACK, Daughter, Stack
-from tests.journey.conftest import count, digests, events, files, waiting
+from tests.journey.conftest import count, digests, events, files, kill_inbox, waiting
 from tests.peers import orthanc, require, storescp, wait_until, wheel_files
 
 QUICK = {"receipts_interval_s": 0.3, "backoff_cap_s": 2}
@@ -70,14 +70,7 @@ def test_when_the_first_alternative_is_killed_the_second_gets_everything(stack: 
     send(daughter, *paths[:10])
     wait_until(lambda: len(files(archive)) == 10, "the first mother works")
     wait_until(lambda: drained(daughter), "all of the first ten are released")
-    mothers[0].inbox.signal(signal.SIGKILL)
-    mothers[0].inbox.wait()
-    for line in subprocess.run(
-        ["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True
-    ).stdout.splitlines():
-        # sshd's sessions outlive a killed listener; these are this test's own.
-        if str(mothers[0].spool) in line and "mother.inbox.gate" in line:
-            subprocess.run(["kill", "-9", line.split()[0]], check=False)
+    kill_inbox(mothers[0])
     send(daughter, *paths[10:])
     wait_until(lambda: len(files(archive)) == 20, "the second mother took over")
     assert digests(files(archive)) == digests(paths)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from pathlib import Path
 
 from mysql_utilities.events import Kind
 from tackybox.demo.phantom import write_ct_study
 from tackybox.demo.stack import Mother, Stack
-from tests.journey.conftest import digests, events, files, waiting
+from tests.journey.conftest import digests, events, files, kill_inbox, waiting
 from tests.journey.test_relay import QUICK, send
 from tests.peers import wait_until
 
@@ -24,18 +23,6 @@ def write_studies(directory: Path) -> dict[str, list[Path]]:
 def landed(mother: Mother) -> list[str]:
     """The Study Instance UID of each item that this mother has queued for the archive."""
     return [e.study_instance_uid for e in events(mother.spool) if e.kind == Kind.QUEUED]
-
-
-def kill(mother: Mother) -> None:
-    """Her machine is gone, as far as daughters and archive can see."""
-    mother.inbox.signal(signal.SIGKILL)
-    mother.inbox.wait()
-    for line in subprocess.run(
-        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
-    ).stdout.splitlines():
-        # sshd's sessions outlive a killed listener; these are this test's own.
-        if str(mother.spool) in line and "mother.inbox.gate" in line:
-            subprocess.run(["kill", "-9", line.split()[0]], check=False)
 
 
 def test_each_study_has_one_mother_and_when_she_is_gone_another_takes_over(stack: Stack) -> None:
@@ -60,7 +47,7 @@ def test_each_study_has_one_mother_and_when_she_is_gone_another_takes_over(stack
     send(daughter, *more)
     wait_until(lambda: not list(daughter.spool.glob("out/*/[na]*/*/*_*_*_*")), "all have landed")
     stranded = {path.name for path in waiting(gone.spool)}
-    kill(gone)
+    kill_inbox(gone)
     wait_until(lambda: len(files(archive)) == len(paths + more), "the other one took over")
     assert digests(files(archive)) == digests(paths + more)
     wait_until(lambda: not waiting(daughter.spool), "the daughter's spool is empty")
@@ -78,7 +65,7 @@ def test_a_restarted_mother_keeps_her_studies_and_gets_no_other(stack: Stack) ->
     studies = write_studies(stack.workdir / "studies")
     send(daughter, *(files[0] for files in studies.values()))
     wait_until(lambda: len(files(archive)) == STUDIES, "the first of each is archived")
-    kill(mothers[0])
+    kill_inbox(mothers[0])
     mothers[0].inbox.restart()
     send(daughter, *(files[1] for files in studies.values()))
     wait_until(lambda: len(files(archive)) == STUDIES * SLICES, "all are archived")

@@ -12,7 +12,7 @@ import pytest
 
 from tackybox.demo import evidence
 from tackybox.dimse.files import read_source
-from tests.peers import require, storescp, wait_until, wheel_files
+from tests.peers import pids_of, require, storescp, wait_until, wheel_files
 
 
 @pytest.fixture(autouse=True)
@@ -76,12 +76,7 @@ def test_keep_says_how_to_send_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     wait_until(lambda: len(list(archive.iterdir())) == 2, "what was sent by hand arrives, too")
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
-    assert not _processes_of(tmp_path / "w")
-
-
-def _processes_of(workdir: Path) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if str(workdir) in line]
+    assert not pids_of(str(tmp_path / "w"))
 
 
 @pytest.mark.parametrize(
