@@ -34,6 +34,9 @@ _BATCH_LINK_S = 2.0  # a batch is about this long on the link, so that a high it
 _SMALLEST_BATCH_BYTES = 4 << 20
 _CLAIM_ENTRIES = 16
 _RATE_DECAY = 0.9
+# Where nothing is awaited (release: landed), receipts are read now and then all the same: a mother
+# keeps those that were not read.
+_CATCH_UP = 100  # times the interval
 # A connection that broke, or a mother being started again, moves no study to another one. Short:
 # what waits for her stands before the others' items meanwhile.
 _PATIENCE_S = 10.0
@@ -48,6 +51,7 @@ class _Way:
         self.try_at_s = 0.0
         self.receipts_at_s = 0.0
         self.receipts_interval_s = interval_s
+        self.catch_up_at_s = 0.0
         self.down_since_s: float | None = time.monotonic()
         # A road that opens is not yet one that takes items: her disk may be full.
         self.failing_since_s: float | None = self.down_since_s
@@ -219,10 +223,11 @@ class Courier:
         for way in self._ways:
             if not way.road.is_open or time.monotonic() < way.receipts_at_s:
                 continue
-            if not self._outlet_needs(way):
+            if not self._outlet_needs(way) and time.monotonic() < way.catch_up_at_s:
                 continue
             try:
                 self._settlement.settle(way.road)
+                way.catch_up_at_s = time.monotonic() + _CATCH_UP * way.receipts_interval_s
             except RoadError as error:
                 way.road.close()
                 self._note_down(way, str(error))

@@ -20,8 +20,6 @@ QUICK = {"receipts_interval_s": 0.3, "backoff_cap_s": 2}
 def send(daughter: Daughter, *paths: Path, tool: str = "storescu") -> None:
     """Send with DCMTK; fail if any is refused."""
     command = [require(tool, "dcmtk"), "-aec", daughter.aet, LOOPBACK, str(daughter.port)]
-    options = {"storescu": ["+sd", "-R", "-xf"], "dcmsend": ["+sd", "+r"]}
-    del options
     done = subprocess.run(
         [*command, *map(str, paths)], capture_output=True, text=True, timeout=120, check=False
     )

@@ -135,6 +135,12 @@ def test_release_landed_frees_at_once(road: Road) -> None:
     wait_until(lambda: road.kinds().count(Kind.RELEASED) == 5, "all released")
     assert road.sent() == 0
     assert len(road.landed()) == 5
+    bookmarks = list(road.daughter.glob("out/*/receipts-*"))
+    assert bookmarks
+    wait_until(
+        lambda: all(int(path.read_text().split()[1]) > 0 for path in bookmarks),
+        "the mother's receipts are read all the same",
+    )
 
 
 def test_a_mother_that_is_down_is_tried_again_until_she_is_there(road: Road) -> None:
