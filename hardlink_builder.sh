@@ -5,7 +5,7 @@
 #   <part>/docker-context/  image.conf, requirements.lock, the part's own modules, and the shared
 #                         packages tackybox and mysql_utilities, laid out as they are imported
 #
-#   ./hardlink_builder.sh build      make the links anew where needed, remove what is stale
+#   ./hardlink_builder.sh [build]    make the links anew where needed, remove what is stale
 #   ./hardlink_builder.sh --check    exit 1, and say what, if a link is missing, stale or split
 #   ./hardlink_builder.sh --clean    remove all of it
 #
@@ -92,7 +92,7 @@ clean() {
     done
 }
 
-case ${1:-} in
+case ${1:-build} in
     build) build ;;
     --check) check ;;
     --clean) clean ;;
