@@ -22,7 +22,7 @@ def receiver_address(config: DaughterConfig) -> ArchiveAddress:
     """Where this box's own receiver is reached from here."""
     if config.receiver is not None:
         return ArchiveAddress(config.aet, config.receiver.host, config.receiver.port)
-    return ArchiveAddress(config.aet, _reachable(config.bind), config.port)
+    return ArchiveAddress(config.aet, reachable(config.bind), config.port)
 
 
 def dicom_port(config: DaughterConfig) -> Finding:
@@ -73,7 +73,7 @@ def ssh_port(config: MotherConfig) -> Finding:
         return Finding(Level.PASS, subject, "is free; no inbox is running here")
     if error.errno != errno.EADDRINUSE:
         return Finding(Level.FAIL, subject, f"can't be listened on: {reason(error)}", _PORT_REMEDY)
-    host = _reachable(config.ssh_bind)
+    host = reachable(config.ssh_bind)
     try:
         banner = ssh_banner(host, config.ssh_port)
     except OSError:
@@ -134,6 +134,6 @@ def _bind_error(bind: str, port: int) -> OSError | None:
     return None
 
 
-def _reachable(bind: str) -> str:
+def reachable(bind: str) -> str:
     """The address at which a server that is bound to `bind` answers on this machine."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104

@@ -8,13 +8,12 @@ start it again would not bring those back.
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from collections.abc import Callable
 
+from tackybox.checks.ports import reachable, receiver_address, ssh_banner
 from tackybox.commands import output
 from tackybox.config import (
-    ArchiveAddress,
     BoxConfig,
     DaughterConfig,
     MotherConfig,
@@ -51,8 +50,9 @@ def run(args: argparse.Namespace) -> int:
 def _receiver() -> str:
     config = load_daughter()
     Spool.open(config.spool)
-    ours = ArchiveAddress(config.aet, _reachable(config.bind), config.port)
-    result = echo(ours, calling_aet=config.aet, timeouts=Timeouts(_ANSWER_S, _ANSWER_S))
+    result = echo(
+        receiver_address(config), calling_aet=config.aet, timeouts=Timeouts(_ANSWER_S, _ANSWER_S)
+    )
     # One that has as many associations as it allows is at work.
     return "" if result.ok or result.failure is Failure.REJECTED else result.message
 
@@ -61,16 +61,10 @@ def _inbox() -> str:
     config = load_mother()
     Spool.open(config.spool)
     try:
-        address = (_reachable(config.ssh_bind), config.ssh_port)
-        with socket.create_connection(address, _ANSWER_S) as connection:
-            greeting = connection.recv(4, socket.MSG_WAITALL)
+        banner = ssh_banner(reachable(config.ssh_bind), config.ssh_port)
     except OSError:
-        greeting = b""
-    return "" if greeting == b"SSH-" else f"no ssh server answers at port {config.ssh_port}"
-
-
-def _reachable(bind: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 - compared only
+        banner = ""
+    return "" if banner else f"no ssh server answers at port {config.ssh_port}"
 
 
 def _children(load: Callable[[], DaughterConfig | MotherConfig], part: str) -> str:
