@@ -174,12 +174,12 @@ def _missing(flavour: str) -> str:
     needed = {"mariadb": ["mariadbd", "mariadb-install-db", "mariadb"], "mysql": ["mysqld"]}
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
     if not all(shutil.which(program, path=path) for program in needed[flavour]):
-        return {"mariadb": "apt-get install mariadb-server", "mysql": "no mysqld on PATH"}[flavour]
+        return {"mariadb": "apt-get install mariadb-server", "mysql": "make test-containers"}[flavour]
     if flavour == "mysql":
         version = subprocess.run(
             [shutil.which("mysqld", path=path) or "mysqld", "--version"],
             capture_output=True, text=True, check=False,
         ).stdout  # fmt: skip
         if "MariaDB" in version or "Ver" not in version:
-            return "mysqld on PATH is not Oracle's; Debian unstable's mysql-server has it"
+            return "mysqld on PATH is not Oracle's; make test-containers has it"
     return ""
