@@ -116,8 +116,12 @@ PASSWORDS = {
 
 
 def environment() -> dict[str, str]:
-    """Ours without any box's settings: what compose reads must be in the .env file."""
-    return {key: value for key, value in os.environ.items() if not re.match("TACKYBOX_", key)}
+    """Ours without any box's settings: what compose reads must be in the .env file.
+
+    And without what a make that runs us hands down to a make that we run.
+    """
+    ours = re.compile("TACKYBOX_|MAKE|MFLAGS")
+    return {key: value for key, value in os.environ.items() if not ours.match(key)}
 
 
 def database(image: str) -> dict[str, object]:
