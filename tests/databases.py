@@ -174,7 +174,8 @@ def _missing(flavour: str) -> str:
     needed = {"mariadb": ["mariadbd", "mariadb-install-db", "mariadb"], "mysql": ["mysqld"]}
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
     if not all(shutil.which(program, path=path) for program in needed[flavour]):
-        return {"mariadb": "apt-get install mariadb-server", "mysql": "make test-containers"}[flavour]
+        how = {"mariadb": "apt-get install mariadb-server", "mysql": "make test-containers"}
+        return how[flavour]
     if flavour == "mysql":
         version = subprocess.run(
             [shutil.which("mysqld", path=path) or "mysqld", "--version"],
