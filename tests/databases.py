@@ -25,6 +25,7 @@ from tackybox.demo.stack import free_port
 SCHEMA = Path(__file__).parents[1] / "tackybox.sql"
 PASSWORD = "pässwörd-€/@:5"
 _STARTUP_S = 60.0
+_FREEZE_S = 10.0
 
 
 @contextmanager
@@ -107,8 +108,13 @@ class Server:
             self._process = None
 
     def freeze(self) -> None:
+        """Returns when every thread stands: kill returns before, and one may answer yet."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + _FREEZE_S
+        while not self.is_frozen:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         assert self._process is not None
@@ -117,8 +123,9 @@ class Server:
     @property
     def is_frozen(self) -> bool:
         assert self._process is not None
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
-        return stat.rpartition(")")[2].split()[0] == "T"  # proc_pid_stat(5)
+        threads = Path(f"/proc/{self._process.pid}/task").glob("*/stat")
+        states = {stat.read_text().rpartition(")")[2].split()[0] for stat in threads}
+        return states == {"T"}  # proc_pid_stat(5)
 
     def _client(self, sql: str, *options: str) -> subprocess.CompletedProcess[str]:
         command = [
