@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import io
 import re
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,13 +27,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from pydicom import config as pydicom_config
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import dcmread, read_dataset
-from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
 from tackybox.errors import DataError
+from tackybox.leading import first_tag, plain_values
 
 # A relay does not judge values, and pydicom's warnings quote them.
 pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
@@ -48,7 +47,8 @@ _NAME = re.compile(
     r"(?P<arrival>\d{8}T\d{6}\.\d{6}Z)_(?P<origin>[a-z0-9][a-z0-9-]{0,31})"
     r"_(?P<digest>[0-9a-f]{64})_(?P<uid>[0-9][0-9.]{0,63})"
 )
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
+_PLAIN_BYTES = 1 << 14  # nearly always reaches beyond the leading attributes
 _HEAD_BYTES = 1 << 18  # what is inflated of a deflated data set to find its leading attributes
 _LONGEST_VALUE_BYTES = 1024
 
@@ -150,10 +150,30 @@ _LEADING = {
 _DEFLATED = frozenset(
     {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 )
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
 _LAST_OF_GROUP_8 = 0x0008FFFF
+_WANTED = {
+    _SOP_CLASS_UID: b"UI",
+    _SOP_INSTANCE_UID: b"UI",
+    0x00080060: b"CS",
+    0x00080050: b"SH",
+    0x00100020: b"LO",
+    0x0020000D: b"UI",
+    0x0020000E: b"UI",
+}
+
+_META_BEGIN = b"DICM\x02\x00\x00\x00UL\x04\x00"  # prefix, and group length's tag, VR and length
+_MEDIA_SOP_CLASS_UID = 0x00020002
+_MEDIA_SOP_INSTANCE_UID = 0x00020003
+_TRANSFER_SYNTAX_UID = 0x00020010
+_SOURCE_AET = 0x00020016
+_RECEIVING_AET = 0x00020018
+_META_UIDS = (_MEDIA_SOP_CLASS_UID, _MEDIA_SOP_INSTANCE_UID, _TRANSFER_SYNTAX_UID)
+_META = {**dict.fromkeys(_META_UIDS, b"UI"), _SOURCE_AET: b"AE", _RECEIVING_AET: b"AE"}
 
 
 def content_digest(transfer_syntax_uid: str) -> Any:
@@ -173,19 +193,28 @@ def part10_head(
     called_aet: str,
 ) -> bytes:
     """Preamble, prefix and File Meta Information (PS3.10 section 7.1) for a received data set."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid, pydicom_config.IGNORE)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid, pydicom_config.IGNORE)
-    meta.TransferSyntaxUID = UID(transfer_syntax_uid, pydicom_config.IGNORE)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    meta.SourceApplicationEntityTitle = calling_aet
-    meta.SendingApplicationEntityTitle = calling_aet
-    meta.ReceivingApplicationEntityTitle = called_aet
-    buffer = DicomBytesIO()
-    buffer.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(buffer, meta)
-    return bytes(buffer.getvalue())
+    meta = b"".join(
+        (
+            b"\x02\x00\x01\x00OB\0\0\x02\0\0\0\x00\x01",  # File Meta Information Version
+            _meta_element(0x02, b"UI", sop_class_uid),
+            _meta_element(0x03, b"UI", sop_instance_uid),
+            _meta_element(0x10, b"UI", transfer_syntax_uid),
+            _meta_element(0x12, b"UI", IMPLEMENTATION_CLASS_UID),
+            _meta_element(0x13, b"SH", IMPLEMENTATION_VERSION_NAME),
+            _meta_element(0x16, b"AE", calling_aet),  # of the source, and of the sender
+            _meta_element(0x17, b"AE", calling_aet),
+            _meta_element(0x18, b"AE", called_aet),
+        )
+    )
+    return b"\0" * 128 + _META_BEGIN + struct.pack("<L", len(meta)) + meta
+
+
+def _meta_element(number: int, vr: bytes, text: str) -> bytes:
+    """An element (0002,`number`) with a short length, in Explicit VR Little Endian."""
+    value = text.encode("ascii", "replace")
+    if len(value) % 2:
+        value += b"\0" if vr == b"UI" else b" "
+    return struct.pack("<HH2sH", 0x0002, number, vr, len(value)) + value
 
 
 def read_header(path: Path) -> Header:
@@ -194,17 +223,21 @@ def read_header(path: Path) -> Header:
     Raises DataError if the file meta is not good; a data set that can't be read only leaves its
     attributes empty and `problem` set. Raises OSError as the file system does.
     """
-    with path.open("rb") as file:
-        meta, offset = _read_meta(file)
-        transfer_syntax_uid = str(meta.TransferSyntaxUID)
-        found, problem = _leading_attributes(file, offset, transfer_syntax_uid)
+    with path.open("rb", buffering=0) as file:
+        head = file.read(_PLAIN_BYTES) or b""
+        meta, offset = _read_meta(file, head)
+        transfer_syntax_uid = meta[_TRANSFER_SYNTAX_UID]
+        found = _plain(head[offset:], transfer_syntax_uid, max(_LEADING))
+        problem = ""
+        if found is None:
+            found, problem = _leading_attributes(file, offset, transfer_syntax_uid)
     return Header(
-        sop_class_uid=str(meta.MediaStorageSOPClassUID),
-        sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+        sop_class_uid=meta[_MEDIA_SOP_CLASS_UID],
+        sop_instance_uid=meta[_MEDIA_SOP_INSTANCE_UID],
         transfer_syntax_uid=transfer_syntax_uid,
         dataset_offset=offset,
-        calling_aet=str(meta.get("SourceApplicationEntityTitle", "")),
-        called_aet=str(meta.get("ReceivingApplicationEntityTitle", "")),
+        calling_aet=meta.get(_SOURCE_AET, ""),
+        called_aet=meta.get(_RECEIVING_AET, ""),
         problem=problem,
         **{field: found[tag] for tag, field in _LEADING.items() if tag in found},
     )
@@ -215,12 +248,14 @@ def digest_of(path: Path) -> str:
 
     Raises DataError if it is not a Part-10 file, OSError as the file system does.
     """
-    with path.open("rb") as file:
-        meta, offset = _read_meta(file)
-        digest = content_digest(str(meta.TransferSyntaxUID))
+    buffer = bytearray(_CHUNK_BYTES)
+    view = memoryview(buffer)
+    with path.open("rb", buffering=0) as file:
+        meta, offset = _read_meta(file, file.read(_PLAIN_BYTES) or b"")
+        digest = content_digest(meta[_TRANSFER_SYNTAX_UID])
         file.seek(offset)
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
+        while count := file.readinto(buffer):
+            digest.update(view[:count])
     return str(digest.hexdigest())
 
 
@@ -234,45 +269,60 @@ def command_contradiction(
     class, PS3.4 table B.2-1) if it names another SOP class or instance. An attribute that is
     absent contradicts nothing.
     """
-    tags: list[int] = []
-    try:
-        if transfer_syntax_uid in _DEFLATED:
-            head = _inflate(head)
-        found = _parse(io.BytesIO(head), transfer_syntax_uid, _SOP_INSTANCE_UID, tags)
-    except Exception:  # pydicom raises many classes for bytes that are no data set
-        return 0xC000
-    if not tags or tags[0] > _LAST_OF_GROUP_8:
-        return 0xC000
+    found = _plain(head, transfer_syntax_uid, _SOP_INSTANCE_UID)
+    if found is None or first_tag(head) > _LAST_OF_GROUP_8:
+        tags: list[int] = []
+        try:
+            if transfer_syntax_uid in _DEFLATED:
+                head = _inflate(head)
+            found = _parse(io.BytesIO(head), transfer_syntax_uid, _SOP_INSTANCE_UID, tags)
+        except Exception:  # pydicom raises many classes for bytes that are no data set
+            return 0xC000
+        if not tags or tags[0] > _LAST_OF_GROUP_8:
+            return 0xC000
     for tag, expected in ((_SOP_CLASS_UID, sop_class_uid), (_SOP_INSTANCE_UID, sop_instance_uid)):
         if tag in found and found[tag] != expected:
             return 0xA900
     return None
 
 
-def _read_meta(file: IO[bytes]) -> tuple[Any, int]:
-    """File meta, and the offset behind it as its group length says (PS3.10 table 7.1-1)."""
-    head = file.read(144)
-    if len(head) < 144 or head[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00":
+def _read_meta(file: IO[bytes], head: bytes) -> tuple[dict[int, str], int]:
+    """File meta by tag, and the offset behind it as its group length says (PS3.10 table 7.1-1).
+
+    `head` is what `file` begins with.
+    """
+    if len(head) < 144 or head[128:140] != _META_BEGIN:
         raise DataError("not a Part-10 file as this spool writes them")
     offset = 144 + int.from_bytes(head[140:144], "little")
     if offset > _HEAD_BYTES:
         raise DataError("the file meta information is longer than any can be")
+    meta = None
+    if offset <= len(head):
+        meta = plain_values(
+            head[144:offset], _META, implicit=False, last_tag=0x0002FFFF, whole=True
+        )
+    if meta is None:
+        meta = _meta_by_pydicom(file, offset)
+    if not all(is_uid(meta.get(tag, "")) for tag in _META_UIDS):
+        raise DataError("the file meta information lacks a UID that it must have")
+    return meta, offset
+
+
+def _meta_by_pydicom(file: IO[bytes], offset: int) -> dict[int, str]:
+    file.seek(0)
     try:
-        meta = dcmread(io.BytesIO(head + file.read(offset - 144))).file_meta
-        if not all(
-            is_uid(str(meta.get(keyword, "")))
-            for keyword in (
-                "MediaStorageSOPClassUID",
-                "MediaStorageSOPInstanceUID",
-                "TransferSyntaxUID",
-            )
-        ):
-            raise DataError("the file meta information lacks a UID that it must have")
-    except DataError:
-        raise
+        meta = dcmread(io.BytesIO(file.read(offset))).file_meta
+        return {tag: str(meta[tag].value or "") for tag in _META if tag in meta}
     except Exception as error:  # pydicom raises many classes for bad bytes
         raise DataError("the file meta information can't be read") from error
-    return meta, offset
+
+
+def _plain(head: bytes, transfer_syntax_uid: str, last_tag: int) -> dict[int, str] | None:
+    """The wanted attributes up to `last_tag`; None if they must be read the long way."""
+    if transfer_syntax_uid in _DEFLATED or transfer_syntax_uid == _BIG_ENDIAN:
+        return None
+    implicit = transfer_syntax_uid == _IMPLICIT_LITTLE_ENDIAN
+    return plain_values(head, _WANTED, implicit=implicit, last_tag=last_tag)
 
 
 def _leading_attributes(
@@ -307,7 +357,7 @@ def _parse(
 
     syntax = UID(transfer_syntax_uid, pydicom_config.IGNORE)
     known = syntax.is_transfer_syntax and not syntax.is_private
-    wanted = [_SPECIFIC_CHARACTER_SET, _SOP_CLASS_UID, _SOP_INSTANCE_UID, *_LEADING]
+    wanted = [_SPECIFIC_CHARACTER_SET, *_WANTED]
     dataset = read_dataset(
         source,  # type: ignore[arg-type]
         is_implicit_VR=syntax.is_implicit_VR if known else False,
