@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.measure import machine_model
 from mysql_utilities.mysql_store import MysqlStore
 from tackybox.demo.phantom import write_ct_study
 from tackybox.demo.stack import LOOPBACK, Daughter, Stack
@@ -197,19 +198,10 @@ def _ratio(over: list[float], under: list[float]) -> str:
 
 def machine() -> list[str]:
     """What it ran on, and how to run it again."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     commit = _output("git", "rev-parse", "--short", "HEAD")
     return [
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}: `python -m bench.frozen_database`. "
-        f"{os.cpu_count()} cores of {model}, {memory_gib:.0f} GiB,",
+        f"{machine_model()},",
         f"shared with other work; Linux {platform.release()}, Python {platform.python_version()}, "
         f"pynetdicom {version('pynetdicom')}, PyMySQL {version('PyMySQL')},",
         f"{_output('mariadbd', '--version').partition('Ver ')[2].split()[0]}, "

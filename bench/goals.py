@@ -1,0 +1,100 @@
+"""What the numbers must show: the lines of the issue's table, each over figures of the rows."""
+
+from __future__ import annotations
+
+from bench.rows import Goal, Key
+
+_OURS = "Tackybox"
+_IMAGES, _BYTES = "images_per_s", "mb_per_s"
+
+
+def _against(
+    row: str, what: str, theirs: str, at_least: float, metric: str = _IMAGES, aim: str = ""
+) -> Goal:
+    ours = Key(row, _OURS, metric)
+    return Goal(what, theirs, ours, Key(row, theirs, metric), at_least=at_least, aim=aim)
+
+
+GOALS = (
+    *(
+        _against("receive-ct-shipped", "durable receive, CT, all as shipped", theirs, 15.0)
+        for theirs in ("DCMTK storescp", "Orthanc")
+    ),
+    *(
+        _against("receive-ct", "durable receive, CT, 1 association", theirs, factor)
+        for theirs, factor in (
+            ("DCMTK storescp", 1.0),
+            ("Orthanc", 4.0),
+            ("pynetdicom storescp", 6.0),
+        )
+    ),
+    _against(
+        "receive-ct-4", "durable receive, CT, 4 associations", "DCMTK storescp --fork", 0.8,
+        aim="aim 1.0×",
+    ),
+    _against(
+        "receive-slow-1", "durable receive, CT, fsync takes 5 ms longer, 1 association",
+        "simplest correct order", 1.8,
+    ),
+    _against(
+        "receive-slow-16", "durable receive, CT, fsync takes 5 ms longer, 16 associations",
+        "simplest correct order", 4.0,
+    ),
+    _against(
+        "receive-mr", "durable receive, MR, 1 association", "DCMTK storescp", 0.8, aim="aim 1.0×"
+    ),
+    _against(
+        "receive-multi-frame", "durable receive, multi-frame of 200 MB", "DCMTK storescp", 1.5,
+        _BYTES,
+    ),
+    _against(
+        "receive-multi-frame", "durable receive, multi-frame of 200 MB", "DCMTK storescp +B", 0.8,
+        _BYTES,
+    ),
+    Goal(
+        "receive CPU per 1,000 CT", "pynetdicom storescp",
+        Key("receive-ct", _OURS, "cpu_s_per_1000"),
+        Key("receive-ct", "pynetdicom storescp", "cpu_s_per_1000"),
+        at_most=0.25,
+    ),
+    Goal(
+        "peak memory receiving multi-frames of 200 MB, MB, all processes", "its own with CT",
+        Key("receive-multi-frame", _OURS, "peak_sum_mb"), Key("receive-ct", _OURS, "peak_sum_mb"),
+        plus=10.0,
+    ),
+    _against("forward-1", "forward to DCMTK storescp, CT, 1 association", "dcmsend", 1.0),
+    _against("forward-4", "forward to DCMTK storescp, CT, 4 associations", "4 × dcmsend", 1.0),
+    Goal(
+        "1,000-slice CT over 100 Mbit/s, 50 ms: time", "its bytes on the wire ÷ the link's rate",
+        Key("journey-link", _OURS, "over_wire"), None, at_most=1.15,
+    ),
+    _against("journey-link", "the same journey", "storescu over the link", 3.0),
+    Goal(
+        "one image on an idle relay, p99, ms", "", Key("journey-idle", _OURS, "p99_ms"), None,
+        at_most=100.0,
+    ),
+    Goal(
+        "a high-lane image overtakes on a saturated link, most, ms", "",
+        Key("journey-overtake", _OURS, "most_ms"), None, at_most=1000.0,
+    ),
+    Goal(
+        "journey's throughput, MySQL frozen", "MySQL running",
+        Key("journey-mysql", "MySQL frozen", _IMAGES),
+        Key("journey-mysql", "MySQL running", _IMAGES), at_least=1.0,
+    ),
+    *(
+        Goal(
+            f"resident memory of the {daemon}, all processes, 1,000,000 waiting", "1,000 waiting",
+            Key("backlog", f"{daemon}, 1,000,000", "resident_sum_mb"),
+            Key("backlog", f"{daemon}, 1,000", "resident_sum_mb"), at_most=1.2,
+        )
+        for daemon in ("receiver", "pusher", "inbox", "forwarder")
+    ),
+    *(
+        Goal(
+            f"start of the {daemon} to its first item, 1,000,000 waiting, s", "",
+            Key("backlog", f"{daemon}, 1,000,000", "start_s"), None, at_most=30.0,
+        )
+        for daemon in ("pusher", "forwarder")
+    ),
+)  # fmt: skip

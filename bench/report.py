@@ -1,0 +1,135 @@
+"""The results as a page of Markdown."""
+
+from __future__ import annotations
+
+import platform
+import re
+import statistics
+import subprocess
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.contestants import GUARANTEES, BenchError, tool
+from bench.goals import GOALS
+from bench.measure import machine_model
+from bench.rows import METRICS, Goal, Key, Results, Row
+
+_TOOLS = (
+    ("storescp", "dcmtk", "--version"),
+    ("Orthanc", "orthanc", "--version"),
+    ("mariadbd", "mariadb-server", "--version"),
+    ("rsync", "rsync", "--version"),
+    ("ssh", "openssh-client", "-V"),
+)
+
+
+def page(results: Results, rows: Sequence[Row], rounds: int, notes: Sequence[str]) -> str:
+    """The whole page; a row or goal without figures says so."""
+    lines = [
+        "# As fast as the wire and the disk: measured",
+        "",
+        *notes,
+        "",
+        f"Medians (least to most) of up to {rounds} rounds; in each round the contestants of a row",
+        "take turns, one after the other. Senders, receivers, relay and archive share this one",
+        "machine and its loopback, so a fast receiver is held back by its sender's CPU time.",
+        "",
+        *machine(),
+        "",
+        "## What it must show",
+        "",
+        "Ratio of the medians; in brackets least to most of the ratios within one round.",
+        "",
+        "| what | against | Tackybox | against it | compared | goal | reached |",
+        "|---|---|---|---|---|---|---|",
+        *(_goal_line(goal, results) for goal in GOALS),
+        "",
+        "## What Success means",
+        "",
+        "| contestant | before it answers Success |",
+        "|---|---|",
+        *(f"| {name} | {guarantee} |" for name, guarantee in GUARANTEES.items()),
+    ]
+    for row in rows:
+        lines += ["", *_section(row, results)]
+    if results.failures:
+        lines += ["", "## What failed", "", *(f"- {failure}" for failure in results.failures)]
+    return "\n".join(lines) + "\n"
+
+
+def _goal_line(goal: Goal, results: Results) -> str:
+    ours = spread(results.get(goal.ours))
+    theirs = spread(results.get(goal.theirs)) if goal.theirs else ""
+    compared = results.compared(goal)
+    ratio, verdict = "not measured", ""
+    if compared is not None:
+        middle, least, most = compared
+        ratio = f"{figure(middle)} ({figure(least)} to {figure(most)})" if goal.theirs else ""
+        verdict = "yes" if goal.is_reached(middle) else "**no**"
+    cells = (goal.what, goal.against, ours, theirs, ratio, goal.said(), verdict)
+    return f"| {' | '.join(cells)} |"
+
+
+def _section(row: Row, results: Results) -> Iterator[str]:
+    yield f"## {row.name}: {row.title}"
+    yield ""
+    yield f"Counted: {row.counted}."
+    yield ""
+    metrics = list(results.metrics(row.name))
+    if not metrics:
+        yield "Not measured."
+        return
+    yield f"| | {' | '.join(METRICS[metric] for metric in metrics)} | rounds |"
+    yield f"|---|{'---|' * (len(metrics) + 1)}"
+    for contestant in row.contestants:
+        found = [results.get(Key(row.name, contestant, metric)) for metric in metrics]
+        rounds = max(map(len, found))
+        yield f"| {contestant} | {' | '.join(map(spread, found))} | {rounds} |"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median, and least to most where there are several."""
+    if not values:
+        return ""
+    middle = figure(statistics.median(values))
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({figure(min(values))} to {figure(max(values))})"
+
+
+def figure(value: float) -> str:
+    """Three significant digits, never an exponent."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def machine() -> list[str]:
+    """What it ran on, with which versions."""
+    commit = _first_line("git", "rev-parse", "--short", "HEAD")
+    packages = ", ".join(f"{name} {version(name)}" for name in ("pynetdicom", "pydicom", "PyMySQL"))
+    return [
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}; {machine_model()}; "
+        f"Linux {platform.release()}; Python {platform.python_version()}, {packages}; "
+        f"{'; '.join(_versions())}."
+    ]
+
+
+def _versions() -> Iterator[str]:
+    for name, package, option in _TOOLS:
+        try:
+            said = _first_line(tool(name, package), option)
+        except BenchError:
+            continue
+        number = re.search(r"\d+(\.\d+)+\S*", said)
+        label = {"storescp": "DCMTK", "mariadbd": "MariaDB", "ssh": "OpenSSH"}.get(name, name)
+        yield f"{label} {number.group().rstrip(',') if number else '?'}"
+
+
+def _first_line(*command: str) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return (done.stdout or done.stderr).strip().partition("\n")[0]

@@ -1,0 +1,3 @@
+from bench.rows import Row
+
+ROWS: tuple[Row, ...] = ()

@@ -1,0 +1,107 @@
+"""Everything side by side in one run: `make bench` writes bench/results/speed.md and its plots.
+
+    python -m bench.speed [--rounds N] [--rows NAME,…] [--output FILE] [--scale FACTOR]
+
+Row after row; in each round of a row its contestants take their turns. What was measured is
+written after every row, also when the run is interrupted. Only a run of all rows at full scale
+writes bench/results/; any other goes to standard output, and to FILE if one is named. Progress is
+on standard error. Everything that is started ends with it; needs some 6 GB in the temporary
+directory, on the disk that is to be measured (not a tmpfs).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench import rows_forward, rows_journey, rows_receive, rows_rest
+from bench.report import page
+from bench.rows import Bench, Results, Row
+
+ROWS = (*rows_receive.ROWS, *rows_forward.ROWS, *rows_journey.ROWS, *rows_rest.ROWS)
+_RESULTS = Path(__file__).with_name("results")
+
+
+def measure(bench: Bench, rows: Sequence[Row], rounds: int, results: Results) -> None:
+    """All of `rows` into `results`; what fails is noted there and costs only its own figures."""
+    for row in rows:
+        for number in range(min(rounds, row.rounds or rounds)):
+            for contestant in row.contestants:
+                began_s = time.monotonic()
+                try:
+                    figures = row.measure(bench, contestant)
+                except Exception as error:  # one that fails must not cost the other rows
+                    why = " ".join(str(error).split())[:300] or type(error).__name__
+                    results.failures.append(f"{row.name}, {contestant}: {why}")
+                    _say(f"{row.name} {number + 1} {contestant}: FAILED: {why}")
+                    continue
+                results.add(row.name, contestant, figures)
+                took_s = time.monotonic() - began_s
+                said = ", ".join(f"{metric} {value:.4g}" for metric, value in figures.items())
+                _say(f"{row.name} {number + 1} {contestant}: {said} [{took_s:.0f} s]")
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def _chosen(names: str) -> list[Row]:
+    by_name = {row.name: row for row in ROWS}
+    unknown = [name for name in names.split(",") if name not in by_name]
+    if unknown:
+        sys.exit(f"no such row: {', '.join(unknown)}; there are: {', '.join(by_name)}")
+    return [by_name[name] for name in names.split(",")]
+
+
+def main() -> int:
+    """Measure what was asked for; exit code 1 if something failed or was interrupted."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", help="names, parted by commas; all if not given")
+    parser.add_argument("--output", type=Path, help="where a run of some rows is written")
+    parser.add_argument("--scale", type=float, default=1.0, help="less images, to try the bench")
+    args = parser.parse_args()
+    rows = _chosen(args.rows) if args.rows else list(ROWS)
+    is_whole = not args.rows and args.scale >= 1.0
+    results, notes = Results(), []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: everything is ended
+    began_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
+        bench = Bench(Path(name), stack, args.scale)
+        try:
+            for row in rows:
+                measure(bench, [row], args.rounds, results)
+                if is_whole:
+                    _write(page(results, ROWS, args.rounds, ["Not finished."]), results)
+        except (KeyboardInterrupt, SystemExit):
+            notes = ["**Interrupted: not all was measured.**", ""]
+    notes.append(
+        f"Made by `make bench` in {(time.monotonic() - began_s) / 60:.0f} minutes"
+        + ("." if is_whole else f", with `{' '.join(sys.argv[1:])}`: not the whole run.")
+    )
+    text = page(results, rows, args.rounds, notes)
+    if is_whole:
+        _write(text, results)
+    else:
+        print(text)
+        if args.output is not None:
+            args.output.write_text(text)
+    return int(bool(results.failures) or len(notes) > 1)
+
+
+def _write(text: str, results: Results) -> None:
+    """The page and the plots of a whole run."""
+    from bench.plots import write_plots  # noqa: PLC0415 - matplotlib is only needed here
+
+    (_RESULTS / "speed.md").write_text(text)
+    write_plots(results, _RESULTS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
