@@ -2,41 +2,69 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+from functools import partial
+from pathlib import Path
 
-from daughter.receiver import scp
 from daughter.receiver.acceptance import Acceptance
+from daughter.receiver.seats import Seats
+from daughter.receiver.worker import Worker, listen
 from mysql_utilities.recorder import Recorder
 from tackybox import logs, service
-from tackybox.config import load_daughter
+from tackybox.config import DaughterConfig, load_daughter
 from tackybox.errors import UnavailableError
+from tackybox.pulse import Pulse
+from tackybox.service import Stop
 from tackybox.spool import Spool
+
+_MOST_WORKERS = 8  # chosen by itself; more can be set
 
 
 def run() -> int:
-    """Receive until told to stop; an association in hand is finished first."""
+    """Keep the workers at work until told to stop."""
     config = load_daughter()
     logs.setup(config.name, "receiver", config.log_level)
     log = logs.get("receiver")
     stop = service.on_signals()
     spool = Spool.open(config.spool)
-    with (
-        spool.workspace("receiver") as workspace,
-        Recorder(spool.journal, config.name) as recorder,
-    ):
-        acceptance = Acceptance(spool, workspace, config.name, config.min_free_mib << 20, recorder)
+    workers = config.workers or min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    with spool.workspace("receiver") as workspace:
         try:
-            server = scp.start(config, acceptance)
+            listener = listen(config)
         except OSError as error:
             raise UnavailableError(
                 f"TACKYBOX_PORT: port {config.port} can't be listened on: {error.strerror}; "
                 "stop what has it, or set another port"
             ) from error
         log.info("listening", port=config.port, aet=config.aet)
-        stop.wait()
-        scp.finish(server, acceptance)
+        seats = Seats(config.max_associations, workers)
+        children = {
+            f"receiver {number}": partial(
+                _receive, number, config, listener, seats, spool, workspace
+            )
+            for number in range(workers)
+        }
+        pulse = Pulse(spool.root, "receiver")
+        pulse.expect(children)
+        service.supervise(children, stop, log, pulse=pulse)
         log.info("stopped")
     return 0
+
+
+def _receive(
+    number: int,
+    config: DaughterConfig,
+    listener: socket.socket,
+    seats: Seats,
+    spool: Spool,
+    workspace: Path,
+    stop: Stop,
+) -> None:
+    with Recorder(spool.journal, config.name) as recorder:
+        acceptance = Acceptance(spool, workspace, config.name, config.min_free_mib << 20, recorder)
+        Worker(number, config, listener, seats, acceptance).run(stop)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """What becomes of one offered data set: an item in the spool, or a status that says why not.
 
-The door to the network is `scp`; this module knows nothing of sockets.
+The door to the network is `association`; this module knows nothing of sockets.
 """
 
 from __future__ import annotations
 
 import errno
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.item import command_contradiction, is_uid, part10_head
-from tackybox.spool import Lane, Spool
+from tackybox.spool import Draft, Entry, Lane, Spool
 
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700  # PS3.4 table B.2-1: refused, try again later
@@ -26,7 +25,7 @@ INVALID_SOP_CLASS = 0x0118  # PS3.7 C.5.13
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EIO}
 _HEAD_BYTES = 1 << 16  # enough to meet SOP Class and Instance UID in the data set
-_PIECE_BYTES = 1 << 20
+_LOOK_AT_SPACE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,98 +51,106 @@ class Acceptance:
     def __init__(
         self, spool: Spool, workspace: Path, origin: str, min_free_bytes: int, recorder: Recorder
     ) -> None:
-        self._spool = spool
+        self.spool = spool
+        self.recorder = recorder
+        self.log = logs.get("receiver")
         self._workspace = workspace
         self._origin = origin
         self._min_free_bytes = min_free_bytes
-        self._recorder = recorder
-        self._log = logs.get("receiver")
-        self._in_hand = 0
-        self._idle = threading.Condition()
 
-    def wait_idle(self) -> None:
-        """Wait until no data set is in hand."""
-        with self._idle:
-            self._idle.wait_for(lambda: self._in_hand == 0)
-
-    def store(
-        self,
-        offer: Offer,
-        dataset: bytes | memoryview,
-        started_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> int:
-        """Make the encoded `dataset` an item; the status to answer (PS3.4 table B.2-1).
-
-        `started_s` is when the request came, on `clock`.
-        """
-        with self._idle:
-            self._in_hand += 1
-        try:
-            return self._store(offer, dataset, started_s, clock)
-        finally:
-            with self._idle:
-                self._in_hand -= 1
-                self._idle.notify_all()
-
-    def _store(
-        self,
-        offer: Offer,
-        dataset: bytes | memoryview,
-        started_s: float,
-        clock: Callable[[], float],
-    ) -> int:
-        status, why = self._objection(offer, dataset)
-        if status == SUCCESS:
-            try:
-                return self._accept(offer, dataset, started_s, clock)
-            except OSError as error:
-                status, why = OUT_OF_RESOURCES, f"the spool can't take it: {error.strerror}"
-                if error.errno not in _NO_ROOM:
-                    self._log.error("spool failed", exc=error)
-        self._refused(offer, status, why, len(dataset))
-        return status
+    def begin(self, offer: Offer, clock: Callable[[], float] = time.monotonic) -> Reception:
+        """A request has come; its data set follows."""
+        return Reception(self, offer, clock)
 
     def association_refused(self, why: str, calling_aet: str, peer_address: str) -> None:
         """Note that an association was rejected."""
-        self._log.warning(
+        self.log.warning(
             "association rejected", calling_aet=calling_aet, address=peer_address, reason=why
         )
-        self._recorder.record(
+        self.recorder.record(
             Kind.REFUSED, calling_aet=calling_aet, peer_address=peer_address, detail=why
         )
 
-    def _objection(self, offer: Offer, dataset: bytes | memoryview) -> tuple[int, str]:
-        if not is_uid(offer.sop_class_uid):
-            return INVALID_SOP_CLASS, "the command's SOP Class UID is not a UID"
-        if not is_uid(offer.sop_instance_uid):
-            return INVALID_SOP_INSTANCE, "the command's SOP Instance UID is not a UID"
-        if not len(dataset):
-            return CANNOT_UNDERSTAND, "there is no data set"
-        contradiction = command_contradiction(
-            bytes(dataset[:_HEAD_BYTES]),
-            offer.sop_class_uid,
-            offer.sop_instance_uid,
-            offer.transfer_syntax_uid,
-        )
-        if contradiction is not None:
-            return contradiction, "the data set is not what its command says"
-        space = self._spool.space()
-        if space.free_bytes - len(dataset) < self._min_free_bytes or (
-            space.total_inodes and space.free_inodes < 1
-        ):
-            return OUT_OF_RESOURCES, "the spool is below its low-space watermark"
-        return SUCCESS, ""
+    def draft(self, transfer_syntax_uid: str) -> Draft:
+        """A new draft; raises OSError."""
+        return self.spool.draft(self._workspace, self._origin, transfer_syntax_uid)
 
-    def _accept(
-        self,
-        offer: Offer,
-        dataset: bytes | memoryview,
-        started_s: float,
-        clock: Callable[[], float],
-    ) -> int:
-        with self._spool.draft(self._workspace, self._origin, offer.transfer_syntax_uid) as draft:
-            draft.write_head(
+    def has_room(self) -> bool:
+        """Whether the spool is above its low-space watermark; raises OSError."""
+        space = self.spool.space()
+        has_inodes = space.free_inodes > 0 or not space.total_inodes
+        return has_inodes and space.free_bytes >= self._min_free_bytes
+
+
+class Reception:
+    """One data set on its way in: any number of `write`, then `finish`; `close` at any time.
+
+    Memory is that of the data set's beginning, whatever its length. What can't be taken is read to
+    its end all the same and refused with a status.
+    """
+
+    def __init__(self, acceptance: Acceptance, offer: Offer, clock: Callable[[], float]) -> None:
+        self._acceptance = acceptance
+        self._offer = offer
+        self._clock = clock
+        self._started_s = clock()
+        self._head = b""
+        self._size_bytes = 0
+        self._look_at_bytes = _LOOK_AT_SPACE_BYTES
+        self._refusal: tuple[int, str] | None = None
+        self._draft: Draft | None = None
+        try:
+            self._open()
+        except OSError as error:
+            self._failed(error)
+
+    def write(self, piece: memoryview) -> None:
+        """Take the next `piece` of the encoded data set."""
+        self._size_bytes += len(piece)
+        if len(self._head) < _HEAD_BYTES:
+            self._head += piece[: _HEAD_BYTES - len(self._head)]
+        if self._draft is None:
+            return
+        try:
+            self._draft.write_dataset(piece)
+            if self._size_bytes >= self._look_at_bytes:
+                self._look_at_bytes += _LOOK_AT_SPACE_BYTES
+                self._look_at_space()
+        except OSError as error:
+            self._failed(error)
+
+    def finish(self) -> int:
+        """All of it has come; the status to answer (PS3.4 table B.2-1)."""
+        entry = None
+        try:
+            self._examine()
+            if self._draft is not None:
+                lane = Lane.of_priority(self._offer.priority)
+                entry = self._draft.accept(lane, self._offer.sop_instance_uid)
+        except OSError as error:
+            self._failed(error)
+        self.close()
+        if entry is None:
+            return self._refused()
+        self._accepted(entry)
+        return SUCCESS
+
+    def close(self) -> None:
+        """Leave nothing behind but what was accepted."""
+        if self._draft is not None:
+            self._draft.close()
+
+    def _open(self) -> None:
+        offer = self._offer
+        if not is_uid(offer.sop_class_uid):
+            self._refuse(INVALID_SOP_CLASS, "the command's SOP Class UID is not a UID")
+        elif not is_uid(offer.sop_instance_uid):
+            self._refuse(INVALID_SOP_INSTANCE, "the command's SOP Instance UID is not a UID")
+        else:
+            self._look_at_space()
+        if self._refusal is None:
+            self._draft = self._acceptance.draft(offer.transfer_syntax_uid)
+            self._draft.write_head(
                 part10_head(
                     sop_class_uid=offer.sop_class_uid,
                     sop_instance_uid=offer.sop_instance_uid,
@@ -152,34 +159,65 @@ class Acceptance:
                     called_aet=offer.called_aet,
                 )
             )
-            for start in range(0, len(dataset), _PIECE_BYTES):
-                draft.write_dataset(dataset[start : start + _PIECE_BYTES])
-            entry = draft.accept(Lane.of_priority(offer.priority), offer.sop_instance_uid)
-        self._spool.bell.ring()
-        duration_s = clock() - started_s
-        item = entry.item
-        self._recorder.record(
+
+    def _examine(self) -> None:
+        """Whether the data set can be what its command says, and has left the spool room."""
+        if self._refusal is not None:
+            return
+        if not self._size_bytes:
+            self._refuse(CANNOT_UNDERSTAND, "there is no data set")
+            return
+        offer = self._offer
+        contradiction = command_contradiction(
+            self._head, offer.sop_class_uid, offer.sop_instance_uid, offer.transfer_syntax_uid
+        )
+        if contradiction is not None:
+            self._refuse(contradiction, "the data set is not what its command says")
+        else:
+            self._look_at_space()
+
+    def _look_at_space(self) -> None:
+        if not self._acceptance.has_room():
+            self._refuse(OUT_OF_RESOURCES, "the spool is below its low-space watermark")
+
+    def _failed(self, error: OSError) -> None:
+        self._refuse(OUT_OF_RESOURCES, f"the spool can't take it: {error.strerror}")
+        if error.errno not in _NO_ROOM:
+            self._acceptance.log.error("spool failed", exc=error)
+
+    def _refuse(self, status: int, why: str) -> None:
+        """It will be answered `status`; what was written of it is freed now."""
+        self._refusal = (status, why)
+        self.close()
+        self._draft = None
+
+    def _accepted(self, entry: Entry) -> None:
+        offer, item = self._offer, entry.item
+        self._acceptance.spool.bell.ring()
+        duration_s = self._clock() - self._started_s
+        self._acceptance.recorder.record(
             Kind.RECEIVED, item=item.id, at=item.arrived_at, digest=item.digest, lane=entry.lane,
             sop_class_uid=offer.sop_class_uid, sop_instance_uid=item.sop_instance_uid,
             transfer_syntax_uid=offer.transfer_syntax_uid, calling_aet=offer.calling_aet,
             called_aet=offer.called_aet, peer_address=offer.peer_address, status_code=SUCCESS,
-            size_bytes=draft.size_bytes, duration_s=duration_s,
+            size_bytes=self._size_bytes, duration_s=duration_s,
         )  # fmt: skip
-        self._log.info(
+        self._acceptance.log.info(
             "received", item=item.id, lane=entry.lane, calling_aet=offer.calling_aet,
-            size_bytes=draft.size_bytes, duration_s=duration_s,
+            size_bytes=self._size_bytes, duration_s=duration_s,
         )  # fmt: skip
-        return SUCCESS
 
-    def _refused(self, offer: Offer, status: int, why: str, size_bytes: int) -> None:
-        uid = offer.sop_instance_uid
-        self._recorder.record(
+    def _refused(self) -> int:
+        offer, uid = self._offer, self._offer.sop_instance_uid
+        status, why = self._refusal or (OUT_OF_RESOURCES, "the spool can't take it")
+        self._acceptance.recorder.record(
             Kind.REFUSED, sop_class_uid=offer.sop_class_uid,
             sop_instance_uid=uid if is_uid(uid) else "",
             transfer_syntax_uid=offer.transfer_syntax_uid, calling_aet=offer.calling_aet,
             called_aet=offer.called_aet, peer_address=offer.peer_address, status_code=status,
-            size_bytes=size_bytes, detail=why,
+            size_bytes=self._size_bytes, detail=why,
         )  # fmt: skip
-        self._log.warning(
+        self._acceptance.log.warning(
             "refused", status=f"{status:04X}", calling_aet=offer.calling_aet, reason=why
         )
+        return status

@@ -1,43 +1,43 @@
-"""The daughter's C-STORE and C-ECHO SCP (PS3.4 Annex B, PS3.7 9.1.1 and 9.1.5).
+"""The receiver's side of a negotiation: an A-ASSOCIATE-RQ in, the answer to it out (PS3.8 7.1).
 
-Promises: 0x0000 is answered only when the item is durable in the spool; the data set's bytes are
-those that the peer sent; every storage SOP class, known, private or unknown, is accepted in the
-first transfer syntax that is offered with it; a failure has a status, and an association that is
-not let in has the reason that PS3.8 table 9-21 gives for it. Bounded against hostile peers: the
-length of a PDU, the silence of a socket, the number of associations.
+Promises: every storage SOP class, known, private or unknown, is accepted in the first transfer
+syntax that is offered with it; who is not let in gets the reason that PS3.8 table 9-21 gives for
+it. pynetdicom reads the request, negotiates its contexts and writes the answer; it sees no socket
+and none of what comes after, which `association` reads itself.
 """
 
 from __future__ import annotations
 
-import threading
-import time
+from dataclasses import dataclass
 from ipaddress import ip_address
-from socketserver import BaseServer
 from typing import Any
 
 from pydicom._uid_dict import UID_dictionary
-from pynetdicom import AE, _config, evt, sop_class
-from pynetdicom.acse import ACSE
-from pynetdicom.association import Association
-from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+from pydicom.uid import UID
+from pynetdicom import build_context, sop_class
+from pynetdicom._globals import DEFAULT_TRANSFER_SYNTAXES
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
+)
+from pynetdicom.presentation import negotiate_unrestricted
 
-from daughter.receiver.acceptance import Acceptance, Offer
-from tackybox import logs
 from tackybox.config import DaughterConfig
 from tackybox.item import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-# Unknown and private SOP classes are storage too: the archive decides what it takes.
-_config.UNRESTRICTED_STORAGE_SERVICE = True
-# Its handlers format every message for a log that nobody may read: messages hold patient data.
-_config.LOG_HANDLER_LEVEL = "none"
-
-_VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION = "1.2.840.10008.1.1"
+_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 _STORAGE_ARC = "1.2.840.10008.5.1.4.1.1."
 
-# An A-ASSOCIATE-RQ of 128 contexts with all transfer syntaxes stays below this.
-_LONGEST_ASSOCIATE_BYTES = 1 << 20
-_REJECT_CALLING_AET = (0x01, 0x01, 0x03)  # permanent, service user, calling AE title
-_REJECT_CALLED_AET = (0x01, 0x01, 0x07)  # permanent, service user, called AE title
+# Result, source and reason (PS3.8 table 9-21).
+_CALLING_AET = (0x01, 0x01, 0x03)
+_CALLED_AET = (0x01, 0x01, 0x07)
+_PROTOCOL_VERSION = (0x01, 0x02, 0x02)
+_LOCAL_LIMIT = (0x02, 0x03, 0x02)
 
 
 def _tell_storage_from_other_services() -> None:
@@ -55,120 +55,129 @@ def _tell_storage_from_other_services() -> None:
 _tell_storage_from_other_services()
 
 
-def start(config: DaughterConfig, acceptance: Acceptance) -> ThreadedAssociationServer:
-    """Listen as `config` says and hand each data set to `acceptance`; returns at once.
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An accepted presentation context: what it is about, in which transfer syntax."""
 
-    Raises OSError if the address can't be bound.
-    """
-    ae = AE(config.aet)
-    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.maximum_associations = config.max_associations
-    ae.maximum_pdu_size = config.max_pdu_bytes
-    ae.acse_timeout = config.network_timeout_s
-    ae.dimse_timeout = config.dimse_timeout_s
-    ae.network_timeout = config.network_timeout_s
-    ae.add_supported_context(_VERIFICATION)
-    server = ae.make_server(
-        (config.bind, config.port),
-        evt_handlers=[
-            (evt.EVT_C_STORE, _on_store, [acceptance]),
-            (evt.EVT_FSM_TRANSITION, _on_transition),
-        ],
-        server_class=_Server,
-        request_handler=_handler_class(config, acceptance),
-    )
-    threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
-    return server
+    abstract_syntax: str
+    transfer_syntax_uid: str
 
 
-def finish(server: ThreadedAssociationServer, acceptance: Acceptance) -> None:
-    """Stop listening, let the data sets in hand be answered, then abort what is still open."""
-    server.shutdown()
-    acceptance.wait_idle()
-    for assoc in server.active_associations:
-        assoc.abort()
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An association: `answer` is the A-ASSOCIATE-AC. `longest_bytes` is the longest P-DATA-TF
+    that the peer takes, 0 = any."""
+
+    answer: bytes
+    contexts: dict[int, Context]
+    calling_aet: str
+    called_aet: str
+    longest_bytes: int
 
 
-class _Server(ThreadedAssociationServer):
-    """Takes as many connections at once as the kernel queues."""
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """No association: `answer` is the A-ASSOCIATE-RJ, `why` is for people."""
 
-    request_queue_size = 128
-
-    def shutdown(self) -> None:
-        """Stop listening. pynetdicom's own expects the AE to have made the server."""
-        BaseServer.shutdown(self)
-        self.server_close()
+    answer: bytes
+    calling_aet: str
+    why: str
 
 
-def _handler_class(config: DaughterConfig, acceptance: Acceptance) -> type[RequestHandler]:
-    class Handler(RequestHandler):
-        """Makes each association with our limits and our door."""
-
-        def _create_association(self) -> Association:
-            assoc = super()._create_association()
-            _limit(assoc, config)
-            assoc.acse = _Door(assoc, config, acceptance)
-            return assoc
-
-    return Handler
-
-
-def _limit(assoc: Association, config: DaughterConfig) -> None:
-    """Cap what one recv may ask for, and how long it may take: pynetdicom does neither."""
-    sock: Any = assoc.dul.socket
-    sock.socket.settimeout(config.network_timeout_s)
-    unlimited = sock.recv
-    longest_bytes = max(config.max_pdu_bytes, _LONGEST_ASSOCIATE_BYTES)
-
-    def recv(count: int) -> Any:
-        if count > longest_bytes:
-            raise OSError("PDU longer than negotiated")
-        return unlimited(count)
-
-    sock.recv = recv
-
-
-class _Door(ACSE):
+class Door:
     """Lets in only the modalities that are configured, from where they are configured."""
 
-    def __init__(self, assoc: Any, config: DaughterConfig, acceptance: Acceptance) -> None:
-        super().__init__(assoc)
+    def __init__(self, config: DaughterConfig) -> None:
         self._config = config
-        self._acceptance = acceptance
+        self._supported = [build_context(VERIFICATION, DEFAULT_TRANSFER_SYNTAXES)]
 
-    def negotiate_association(self) -> None:
-        request: Any = self.requestor.primitive
-        calling_aet = request.calling_ae_title.strip()
-        address = self.requestor.address
+    def answer(self, request: bytes, address: str, called_address: str) -> Accepted | Rejected:
+        """The answer to an A-ASSOCIATE-RQ that came from `address` to our `called_address`.
+
+        Raises ValueError if `request` is not one.
+        """
+        asked, primitive = _read(request)
+        calling_aet = asked.calling_ae_title.strip()
+        called_aet = asked.called_ae_title.strip()
         allowed = self._config.modalities.allows(calling_aet, address)
-        if not allowed and not self._is_this_box(calling_aet, address):
+        if not allowed and not self._is_this_box(calling_aet, address, called_address):
             why = "unknown calling AE title"
             if self._config.modalities.knows_aet(calling_aet):
                 why = "calling AE title from an address that is not its own"
-            self._reject(_REJECT_CALLING_AET, why, calling_aet, address)
-        elif self._config.require_called_aet and (
-            request.called_ae_title.strip() != self._config.aet
-        ):
-            self._reject(_REJECT_CALLED_AET, "another called AE title", calling_aet, address)
-        else:
-            super().negotiate_association()
+            return _rejected(_CALLING_AET, calling_aet, why)
+        if self._config.require_called_aet and called_aet != self._config.aet:
+            return _rejected(_CALLED_AET, calling_aet, "another called AE title")
+        if not asked.protocol_version & 0x0001:
+            return _rejected(_PROTOCOL_VERSION, calling_aet, "another version of the protocol")
+        return self._accepted(primitive, calling_aet, called_aet)
 
-    def _is_this_box(self, calling_aet: str, address: str) -> bool:
+    @staticmethod
+    def full(calling_aet: str) -> Rejected:
+        """The answer to one whom we would let in if there were room."""
+        return _rejected(_LOCAL_LIMIT, calling_aet, "as many associations as are allowed")
+
+    def _is_this_box(self, calling_aet: str, address: str, called_address: str) -> bool:
         """Whether `tackybox check` calls: who is on this machine could write its spool anyhow."""
-        sock: Any = self.assoc.dul.socket
-        return calling_aet == self._config.aet and _is_from_here(
-            address, sock.socket.getsockname()[0]
+        return calling_aet == self._config.aet and _is_from_here(address, called_address)
+
+    def _accepted(self, asked: Any, calling_aet: str, called_aet: str) -> Accepted:
+        proposed = {
+            UID(item.sop_class_uid or ""): (item.scu_role, item.scp_role)
+            for item in asked.user_information
+            if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
+        }
+        contexts, roles = negotiate_unrestricted(
+            asked.presentation_context_definition_list, self._supported, proposed
+        )
+        answer = A_ASSOCIATE()
+        answer.application_context_name = UID(_APPLICATION_CONTEXT)
+        answer.calling_ae_title = asked.calling_ae_title
+        answer.called_ae_title = asked.called_ae_title
+        answer.result = 0x00
+        answer.result_source = 0x01
+        answer.presentation_context_definition_results_list = contexts
+        answer.user_information = [*self._about_us(), *roles]
+        return Accepted(
+            A_ASSOCIATE_AC(answer).encode(),
+            {
+                int(context.context_id or 0): Context(
+                    str(context.abstract_syntax), str(context.transfer_syntax[0])
+                )
+                for context in contexts
+                if context.result == 0x00
+            },
+            calling_aet,
+            called_aet,
+            int(asked.maximum_length_received or 0),
         )
 
-    def _reject(
-        self, answer: tuple[int, int, int], why: str, calling_aet: str, address: str
-    ) -> None:
-        self._acceptance.association_refused(why, calling_aet, address)
-        self.requestor.ae_title = calling_aet
-        self.send_reject(*answer)
-        evt.trigger(self.assoc, evt.EVT_REJECTED, {})
-        self.assoc.kill()
+    def _about_us(self) -> list[Any]:
+        longest = MaximumLengthNotification()
+        longest.maximum_length_received = self._config.max_pdu_bytes
+        implementation = ImplementationClassUIDNotification()
+        implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        version = ImplementationVersionNameNotification()
+        version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        return [longest, implementation, version]
+
+
+def _read(request: bytes) -> tuple[Any, Any]:
+    """The PDU in `request`, checked as far as pynetdicom does, and its primitive."""
+    asked: Any = A_ASSOCIATE_RQ()
+    try:
+        asked.decode(request)
+        primitive = asked.to_primitive()
+        if not all(context.transfer_syntax for context in asked.presentation_context):
+            raise ValueError("a presentation context without a transfer syntax")
+    except Exception as error:  # pynetdicom raises many classes for bad bytes, and quotes them
+        raise ValueError("what came is no A-ASSOCIATE-RQ") from error
+    return asked, primitive
+
+
+def _rejected(reason: tuple[int, int, int], calling_aet: str, why: str) -> Rejected:
+    answer = A_ASSOCIATE()
+    answer.result, answer.result_source, answer.diagnostic = reason
+    return Rejected(A_ASSOCIATE_RJ(answer).encode(), calling_aet, why)
 
 
 def _is_from_here(address: str, called_address: str) -> bool:
@@ -176,34 +185,3 @@ def _is_from_here(address: str, called_address: str) -> bool:
     place = ip_address(address.partition("%")[0])
     place = getattr(place, "ipv4_mapped", None) or place
     return place.is_loopback or address == called_address
-
-
-def _on_transition(event: Any) -> None:
-    """End what was closed before it requested an association (PS3.8 table 9-10, AA-5).
-
-    pynetdicom waits on for the request, and every such connection, a port check's too, would count
-    against `max_associations` for as long as that.
-    """
-    if (event.current_state, event.next_state) == ("Sta2", "Sta1"):
-        event.assoc.dul.to_user_queue.put(None)
-
-
-def _on_store(event: evt.Event, acceptance: Acceptance) -> int:
-    started_s = time.monotonic()
-    request: Any = event.request
-    requestor = event.assoc.requestor
-    offer = Offer(
-        sop_class_uid=str(request.AffectedSOPClassUID or ""),
-        sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
-        transfer_syntax_uid=str(event.context.transfer_syntax),
-        priority=request.Priority,
-        calling_aet=requestor.ae_title.strip(),
-        called_aet=str(getattr(requestor.primitive, "called_ae_title", "")).strip(),
-        peer_address=requestor.address,
-    )
-    dataset = request.DataSet.getbuffer() if request.DataSet is not None else b""
-    try:
-        return acceptance.store(offer, dataset, started_s)
-    except Exception as error:  # whatever it is, the peer must hear that we don't have the image
-        logs.get("receiver").error("store failed", exc=error)
-        return 0x0110

@@ -140,6 +140,10 @@ class DaughterConfig(BoxConfig):
     max_associations: Annotated[
         int, Setting("associations from modalities at a time", values.whole(1, 10_000))
     ] = 100
+    workers: Annotated[
+        int,
+        Setting("processes that receive; 0 = one for each core, 8 at most", values.whole(0, 64)),
+    ] = 0
     dimse_timeout_s: Annotated[
         float, Setting("seconds to wait for the next DIMSE message", values.seconds(1, 86_400))
     ] = 60.0

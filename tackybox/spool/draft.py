@@ -1,7 +1,10 @@
-"""A draft: an item that is still being written, in `tmp/`, promised to nobody.
+"""A draft: an item that is still being written, in a workspace under `tmp/`, promised to nobody.
 
-`accept` is the moment of the promise. Its order: data to the file, fsync the file, rename into
-`new/<lane>/`, fsync that directory. Only then may anyone be told 0x0000.
+`accept` is the moment of the promise. Its order: all data in the file; the file gets its final
+name, still in the workspace; file and workspace are fsynced, both at the same time and the
+workspace together with other drafts'; a rename into `new/<lane>/`. Only then may anyone be told
+0x0000. The rename needs no fsync: after a power cut the finished draft is found where it was, its
+digest in its name, and `Spool.workspace` moves it again (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ import os
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from tackybox.item import Item, content_digest
-from tackybox.spool.durable import fsync_directory
+from tackybox.errors import DataError
+from tackybox.item import Item, content_digest, digest_of
+from tackybox.spool.durable import SharedSync, start_writing
 from tackybox.spool.entry import Entry, Lane
+
+_START_WRITING_BYTES = 1 << 17
 
 
 class Draft:
@@ -24,40 +29,89 @@ class Draft:
     OSError as the file system does; after one the draft can only be discarded.
     """
 
-    def __init__(self, workspace: Path, new: Path, origin: str, transfer_syntax_uid: str) -> None:
+    def __init__(
+        self, workspace: Path, sync: SharedSync, new: Path, origin: str, transfer_syntax_uid: str
+    ) -> None:
         self._path = workspace / uuid.uuid4().hex
+        self._sync = sync
         self._new = new
         self._origin = origin
         self._digest = content_digest(transfer_syntax_uid)
-        self._file = self._path.open("xb")
+        self._fd: int | None = os.open(
+            self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666
+        )
+        self._started_bytes = 0
+        self._is_item = False
         self.size_bytes = 0
 
     def __enter__(self) -> Draft:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Discard it, unless it was accepted."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+            if not self._is_item:
+                self._path.unlink(missing_ok=True)
 
     def write_head(self, head: bytes) -> None:
         """Write the Part-10 head; it is not part of the content's identity."""
         self._write(head)
 
-    def write_dataset(self, piece: Any) -> None:
-        """Write the next `piece` (bytes or a view) of the encoded data set."""
-        self._digest.update(piece)
+    def write_dataset(self, piece: bytes | memoryview) -> None:
+        """Write the next `piece` of the encoded data set."""
         self._write(piece)
+        self._digest.update(piece)
 
     def accept(self, lane: Lane, sop_instance_uid: str) -> Entry:
-        """Make it an item, durable in `new/<lane>/`, arrived now; `sop_instance_uid` validated."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Make it an item, durable, arrived now; `sop_instance_uid` validated."""
         item = Item(datetime.now(UTC), self._origin, self._digest.hexdigest(), sop_instance_uid)
+        finished = self._path.with_name(f"{lane}~{item.name}")
+        self._path.rename(finished)
+        self._path = finished
+        sync_round = self._sync.begin()
+        os.fsync(self._open_fd())
+        sync_round.wait()
         path = self._new / lane / item.name
-        self._path.rename(path)
-        fsync_directory(path.parent)
+        finished.rename(path)
+        self._is_item = True
         return Entry(item, lane, path)
 
-    def _write(self, piece: Any) -> None:
-        self._file.write(piece)
-        self.size_bytes += len(piece)
+    def _write(self, piece: bytes | memoryview) -> None:
+        fd, left = self._open_fd(), memoryview(piece)
+        while left:
+            written = os.write(fd, left)
+            self.size_bytes += written
+            left = left[written:]
+        if (fresh := self.size_bytes - self._started_bytes) >= _START_WRITING_BYTES:
+            start_writing(fd, self._started_bytes, fresh)
+            self._started_bytes = self.size_bytes
+
+    def _open_fd(self) -> int:
+        if self._fd is None:
+            raise ValueError("the draft was closed")
+        return self._fd
+
+
+def finished(path: Path) -> Entry | None:
+    """The entry that a killed process had finished at `path` in its workspace; None if it had not.
+
+    Whether anyone was told 0x0000 for it is not known.
+    """
+    lane, _, name = path.name.partition("~")
+    try:
+        return Entry(Item.parse(name), Lane(lane), path)
+    except (DataError, ValueError):
+        return None
+
+
+def is_whole(entry: Entry) -> bool:
+    """Whether no power cut has torn it: its digest is the one in its name."""
+    try:
+        return digest_of(entry.path) == entry.item.digest
+    except DataError:
+        return False

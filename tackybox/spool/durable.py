@@ -7,8 +7,10 @@ dropped the dirty pages with the first report.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,66 @@ def fsync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+class SharedSync:
+    """Makes the entries of `directory` durable for many threads at once: one fsync serves all that
+    asked before it began (group commit). For one process; its thread begins with the first round.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._asked = threading.Condition()
+        self._gathering: SyncRound | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> SyncRound:
+        """Ask for an fsync that covers all entries made before; wait for it with `wait`."""
+        with self._asked:
+            if self._gathering is None:
+                self._gathering = SyncRound()
+                self._asked.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
+                self._thread.start()
+            return self._gathering
+
+    def _run(self) -> None:
+        while True:
+            with self._asked:
+                while (sync_round := self._gathering) is None:
+                    self._asked.wait()
+                self._gathering = None
+            try:
+                fsync_directory(self._directory)
+            except OSError as error:
+                sync_round.error = error
+            sync_round.done.set()
+
+
+class SyncRound:
+    """One fsync of a SharedSync."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.error: OSError | None = None
+
+    def wait(self) -> None:
+        """Return when it is done; raises OSError if it failed."""
+        self.done.wait()
+        if self.error is not None:
+            raise OSError(self.error.errno, self.error.strerror)
+
+
+_SYNC_FILE_RANGE_WRITE = 2
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
+
+def start_writing(fd: int, offset: int, count: int) -> None:
+    """Have the kernel begin to write what was written to `fd` there, so that an fsync later finds
+    less to do. Promises nothing of durability; what fails, the fsync reports."""
+    _LIBC.sync_file_range(fd, offset, count, _SYNC_FILE_RANGE_WRITE)
 
 
 def fsync_file(path: Path) -> None:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tackybox.errors import SpoolError
+from tackybox.reasons import Reason
 from tackybox.spool.bell import Bell
-from tackybox.spool.draft import Draft
+from tackybox.spool.draft import Draft, finished, is_whole
 from tackybox.spool.durable import (
+    SharedSync,
     fsync_directory,
     make_directory,
     names,
@@ -53,6 +55,7 @@ class Spool:
         self.identity = identity
         self.bell = Bell(root / "bell")
         self._windows = {lane: Window(root / "new" / lane) for lane in Lane}
+        self._syncs: dict[Path, SharedSync] = {}
 
     @classmethod
     def open(cls, root: Path) -> Spool:
@@ -85,18 +88,29 @@ class Spool:
     def workspace(self, part: str) -> Iterator[Path]:
         """A directory under `tmp/` for the process that is the only `part` of this box.
 
-        What a killed predecessor left in it is removed. Raises SpoolError if `part` runs already.
+        Of what a killed predecessor left in it finished drafts become items, all else is removed.
+        Raises SpoolError if `part` runs already.
         """
         directory = self.root / "tmp" / part
         directory.mkdir(exist_ok=True)
         with sole_worker(directory, part):
             for path in list(directory.iterdir()):
-                path.unlink()
+                self._take_over(path)
             yield directory
+
+    def _take_over(self, path: Path) -> None:
+        entry = finished(path)
+        if entry is None:
+            path.unlink()
+        elif is_whole(entry):
+            path.rename(self.root / "new" / entry.lane / entry.item.name)
+        else:
+            self.quarantine(entry, Reason.DIGEST_DIFFERS)
 
     def draft(self, workspace: Path, origin: str, transfer_syntax_uid: str) -> Draft:
         """Begin to write an item that arrives at the box named `origin`."""
-        return Draft(workspace, self.root / "new", origin, transfer_syntax_uid)
+        sync = self._syncs.setdefault(workspace, SharedSync(workspace))
+        return Draft(workspace, sync, self.root / "new", origin, transfer_syntax_uid)
 
     def arrivals(self, limit: int) -> list[Entry]:
         """Up to `limit` accepted entries that are not fanned out yet, higher lanes first."""
