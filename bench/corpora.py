@@ -1,4 +1,4 @@
-"""The images that the bench sends: generated, each run the same, no easier to compress than real ones.
+"""The images that the bench sends: generated, always the same, as hard to compress as real ones.
 
 Each corpus is one study of Part-10 files, Explicit VR Little Endian. UIDs, pixels and sizes follow
 from the corpus's name and the number of the image, so that a longer corpus begins with a shorter
