@@ -15,9 +15,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mysql_utilities.errors import JournalCorruptError, JournalError
-from mysql_utilities.events import Event, Kind
+from mysql_utilities.events import Event, Kind, rows_of
 from mysql_utilities.pending import PendingFile, orphans
 from mysql_utilities.sqlite_store import SqliteStore, set_aside
 
@@ -55,7 +56,7 @@ class Drain:
             lines, next_offset = file.read_lines(offset, to_the_end=to_the_end)
             if next_offset == offset:
                 return offset
-            self._insert(list(self._parse(lines, f"{file.path.name}:{offset}")))
+            self._insert(lines, f"{file.path.name}:{offset}")
             offset = next_offset
 
     def adopt(self) -> int:
@@ -76,40 +77,41 @@ class Drain:
             self._store.close()
             self._store = None
 
-    def _parse(self, lines: list[bytes], where: str) -> Iterator[Event]:
+    def _rows(self, lines: list[bytes], where: str) -> Iterator[tuple[Any, ...]]:
         unreadable = 0
-        for line in lines:
-            try:
-                yield Event.from_json(line)
-            except ValueError:
+        for row in rows_of(lines):
+            if row is None:
                 unreadable += 1
+            else:
+                yield row
         if unreadable:
             _log.error("journal: %d unreadable line(s) in pending file %s", unreadable, where)
-            yield Event(
+            gap = Event(
                 kind=Kind.GAP,
                 box=self._box,
                 # The same each time that the same lines are read again.
                 event_id=uuid.uuid5(_GAP_NAMESPACE, where).hex,
                 detail=f"{unreadable} event(s) were unreadable in the pending file {where}",
             )
+            yield gap.to_row()
 
-    def _insert(self, events: list[Event]) -> None:
+    def _insert(self, lines: list[bytes], where: str) -> None:
         try:
-            self._insert_in_place(events)
+            self._insert_in_place(lines, where)
         except JournalCorruptError as error:
             _log.error("journal: %s", error)
             damaged_inode = self._store.inode if self._store is not None else None
             self.close()
             self._begin_anew(damaged_inode)
-            self._insert_in_place(events)
+            self._insert_in_place(lines, where)
         except JournalError:
             self.close()
             raise
 
-    def _insert_in_place(self, events: list[Event]) -> None:
+    def _insert_in_place(self, lines: list[bytes], where: str) -> None:
         for _ in range(3):
             store = self._opened()
-            store.insert_events(events)
+            store.insert_rows(self._rows(lines, where))
             # What went into a file that was moved or deleted meanwhile goes into the new one.
             if store.is_in_place():
                 return

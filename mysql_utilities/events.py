@@ -21,9 +21,10 @@ import dataclasses
 import json
 import math
 import operator
+import os
 import re
-import uuid
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -50,10 +51,12 @@ MAX_LENGTHS = {
 }
 """Characters (not bytes) that each text field keeps; tackybox.sql has the same numbers."""
 
+_ESSENTIAL = frozenset({"kind", "box", "event_id", "at"})
 _EVENT_ID = re.compile(r"[0-9a-f]{32}")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _MAX_DURATION_S = 1e9
+_LINES_AT_ONCE = 64  # decoded in one call, which no other thread can interrupt
 _YEAR_MIN = 1000  # the first that a MySQL DATETIME can hold
 
 
@@ -88,9 +91,13 @@ class Kind(StrEnum):
 
 
 def _clean_text(value: object, max_length: int) -> str:
-    if value is None or value == "":
+    if value is None:
         return ""
-    text = str(value)[: 4 * max_length]
+    text = str(value)
+    # What is printable holds neither controls nor surrogates; nearly every value is.
+    if len(text) <= max_length and text.isprintable():
+        return text.strip()
+    text = text[: 4 * max_length]
     text = _SURROGATES.sub("\ufffd", _CONTROLS.sub(" ", text)).strip()
     if len(text) <= max_length:
         return text
@@ -100,7 +107,7 @@ def _clean_text(value: object, max_length: int) -> str:
 def _clean_int(value: object, low: int, high: int) -> int | None:
     if value is None:
         return None
-    number = operator.index(value)  # type: ignore[arg-type]  # raises TypeError for non-integers
+    number = int(operator.index(value))  # type: ignore[arg-type]  # TypeError for what is none
     return number if low <= number <= high else None
 
 
@@ -119,7 +126,7 @@ def _clean_time(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("an event's time must be aware (UTC)")
     try:
-        moment = value.astimezone(UTC)
+        moment = value if value.tzinfo is UTC else value.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("an event's time is outside the calendar") from error
     if moment.year < _YEAR_MIN:
@@ -132,7 +139,40 @@ def _now() -> datetime:
 
 
 def _new_event_id() -> str:
-    return uuid.uuid4().hex
+    """48 bits of milliseconds, 80 random ones: ids made at about the same time stand side by side
+    in the databases' indexes, instead of each on a page of its own."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def _check_event_id(value: str) -> str:
+    if not _EVENT_ID.fullmatch(value):
+        raise ValueError("an event_id is 32 lower-case hexadecimal digits")
+    return value
+
+
+_OTHERS: dict[str, Callable[[Any], Any]] = {
+    "kind": Kind,
+    "event_id": _check_event_id,
+    "at": _clean_time,
+    "status_code": lambda value: _clean_int(value, -(2**31), 2**31 - 1),
+    "size_bytes": lambda value: _clean_int(value, 0, 2**63 - 1),
+    "duration_s": _clean_duration,
+}
+"""How the fields that are no text are checked and cleaned."""
+
+
+def _cleaned(values: Mapping[str, Any]) -> dict[str, Any]:
+    """These fields as an Event has them. Raises as Event does; KeyError for no field."""
+    clean: dict[str, Any] = {}
+    for name, value in values.items():
+        max_length = MAX_LENGTHS.get(name)
+        if max_length is None:
+            clean[name] = _OTHERS[name](value)
+        elif type(value) is str and len(value) <= max_length and value.isprintable():
+            clean[name] = value.strip()  # what _clean_text does, without the call
+        else:
+            clean[name] = _clean_text(value, max_length)
+    return clean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,25 +210,12 @@ class Event:
     detail: str = ""
 
     def __post_init__(self) -> None:
-        put = object.__setattr__
-        put(self, "kind", Kind(self.kind))
-        if not _EVENT_ID.fullmatch(self.event_id):
-            raise ValueError("an event_id is 32 lower-case hexadecimal digits")
-        put(self, "at", _clean_time(self.at))
-        for name, max_length in MAX_LENGTHS.items():
-            put(self, name, _clean_text(getattr(self, name), max_length))
-        put(self, "status_code", _clean_int(self.status_code, -(2**31), 2**31 - 1))
-        put(self, "size_bytes", _clean_int(self.size_bytes, 0, 2**63 - 1))
-        put(self, "duration_s", _clean_duration(self.duration_s))
+        for name, value in _cleaned({name: getattr(self, name) for name in FIELDS}).items():
+            object.__setattr__(self, name, value)
 
     def to_json(self) -> str:
         """One line of ASCII JSON without a line end; empty fields are left out."""
-        values = {name: getattr(self, name) for name in FIELDS}
-        values["at"] = self.at.isoformat(timespec="microseconds")
-        return json.dumps(
-            {k: value for k, value in values.items() if k == "box" or value not in ("", None)},
-            separators=(",", ":"),
-        )
+        return _encode({name: getattr(self, name) for name in FIELDS})
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Event:
@@ -210,7 +237,7 @@ class Event:
         """Values in the order of FIELDS, as both databases take them; `at` is UTC text."""
         row = [getattr(self, name) for name in FIELDS]
         row[_KIND] = self.kind.value
-        row[_AT] = self.at.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+        row[_AT] = _at_text(self.at)
         return tuple(row)
 
     @classmethod
@@ -228,3 +255,76 @@ FIELDS = tuple(f.name for f in dataclasses.fields(Event))
 """Field names in order, which is also the order of the columns in every statement."""
 _KIND = FIELDS.index("kind")
 _AT = FIELDS.index("at")
+_EMPTY: dict[str, Any] = {name: "" if name in MAX_LENGTHS else None for name in FIELDS}
+_as_row: Callable[[dict[str, Any]], tuple[Any, ...]] = operator.itemgetter(*FIELDS)
+_quoted = json.encoder.encode_basestring_ascii
+
+
+def to_line(kind: Kind, values: Mapping[str, Any]) -> str:
+    """What `Event(kind=kind, **values).to_json()` is (in another order), at a fraction of its
+    cost: nothing on an image's path makes an Event. Raises as Event does; KeyError for what is
+    no field, or for a missing box."""
+    clean = _cleaned(values)
+    clean.setdefault("event_id", _new_event_id())
+    clean.setdefault("at", _now())
+    clean["kind"] = kind if type(kind) is Kind else Kind(kind)
+    return _encode(clean)
+
+
+def rows_of(lines: Sequence[bytes]) -> Iterator[tuple[Any, ...] | None]:
+    """For each line the row of `Event.from_json(line).to_row()`, None if it is no event. Lazy, so
+    that a thread which inserts the rows never keeps other threads waiting for long."""
+    for start in range(0, len(lines), _LINES_AT_ONCE):
+        some = lines[start : start + _LINES_AT_ONCE]
+        try:
+            decoded = json.loads(b"[%b]" % b",".join(some))
+        except (ValueError, RecursionError):
+            decoded = []
+        if len(decoded) == len(some):
+            yield from map(_row, decoded)
+        else:  # at least one of them is no JSON
+            yield from map(_row_of_line, some)
+
+
+def clean_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A database row in the order of FIELDS, as `Event.from_row(row).to_row()` gives it.
+    Raises ValueError for a row that is none."""
+    return Event.from_row(row).to_row()
+
+
+def _encode(clean: Mapping[str, Any]) -> str:
+    at = clean["at"].replace(tzinfo=None).isoformat("T", "microseconds")
+    parts = [f'{{"kind":"{clean["kind"].value}","box":{_quoted(clean["box"])},"at":"{at}+00:00"']
+    for name, value in clean.items():
+        if type(value) is str:
+            if value and name != "box":
+                parts.append(f'"{name}":{_quoted(value)}')
+        elif type(value) is int or type(value) is float:
+            parts.append(f'"{name}":{value!r}')
+    return f"{','.join(parts)}}}"
+
+
+def _row(decoded: Any) -> tuple[Any, ...] | None:
+    try:
+        if not decoded.keys() >= _ESSENTIAL:
+            return None
+        values = {name: value for name, value in decoded.items() if name in _EMPTY}
+        values["event_id"] = str(values["event_id"])
+        values["at"] = datetime.fromisoformat(values["at"])
+        clean = _cleaned(values)
+    except (AttributeError, TypeError, ValueError):
+        return None
+    clean["kind"] = clean["kind"].value
+    clean["at"] = _at_text(clean["at"])
+    return _as_row({**_EMPTY, **clean})
+
+
+def _row_of_line(line: bytes) -> tuple[Any, ...] | None:
+    try:
+        return Event.from_json(line).to_row()
+    except ValueError:
+        return None
+
+
+def _at_text(at: datetime) -> str:
+    return at.replace(tzinfo=None).isoformat(" ", "microseconds")

@@ -27,11 +27,14 @@ from typing import Any, Self
 
 from mysql_utilities.drain import Drain, pending_dir
 from mysql_utilities.errors import JournalError
-from mysql_utilities.events import Event, Kind
+from mysql_utilities.events import Event, Kind, to_line
 from mysql_utilities.pending import PendingFile
 
 ADOPT_EVERY_S = 30.0
-_GATHER_S = 0.05  # lets a batch form, so that a burst is a few commits and not thousands
+# Lets a batch form, so that a burst is a few commits and not thousands: longer while much comes.
+_GATHER_S = 0.02
+_GATHER_BUSY_S = 0.4
+_BUSY_BYTES = 16 * 1024  # in one pass: about thirty events
 _COMPLAIN_EVERY_S = 60.0
 _RETRY_MIN_S = 0.5
 _RETRY_MAX_S = 5.0
@@ -60,7 +63,8 @@ class Recorder:
         self._lost = 0
         self._complained_at = float("-inf")
         self._closing = threading.Event()
-        self._wake = threading.Event()
+        self._wake = threading.Event()  # there is something to move
+        self._hurry = threading.Event()  # somebody waits for it: don't gather
         self._passes = threading.Condition()
         self._pass_wanted = 0
         self._pass_done = 0
@@ -86,13 +90,12 @@ class Recorder:
         """Notes one event; `event_fields` are those of Event except kind and (by default) box."""
         try:
             event_fields.setdefault("box", self._box)
-            self._append(Event(kind=kind, **event_fields))
+            self._append(to_line(kind, event_fields).encode("ascii"))
         except Exception as error:  # the promise is never to raise
             self._lost += 1
             self._complain("an event could not be noted", error)
 
-    def _append(self, event: Event) -> None:
-        line = event.to_json().encode("ascii")
+    def _append(self, line: bytes) -> None:
         with self._lock:
             if self._closing.is_set():
                 raise RuntimeError("the recorder is closed")
@@ -104,7 +107,8 @@ class Recorder:
                 self._lost = 0
             if self._thread is None:
                 self._start_thread()
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def _loss(self) -> Event:
         detail = f"{self._lost} event(s) of this box could not be noted before this one"
@@ -117,6 +121,7 @@ class Recorder:
             self._pass_wanted += 1
             wanted = self._pass_wanted
             self._wake.set()
+            self._hurry.set()
             return self._passes.wait_for(lambda: self._pass_done >= wanted, timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -129,6 +134,7 @@ class Recorder:
         thread = self._thread
         if thread is not None:
             self._wake.set()
+            self._hurry.set()
             thread.join(timeout_s)
         if thread is None or not thread.is_alive():
             self._let_go()
@@ -163,11 +169,13 @@ class Recorder:
         adopt_at = 0.0
         closing = False
         while not closing:
+            # Cleared before anything is read, so that what comes later is seen by the next pass.
+            self._wake.clear()
+            self._hurry.clear()
             closing = self._closing.is_set()  # one last pass comes after it was set
             wanted = self._pass_wanted
-            self._wake.clear()
             try:
-                self._drain_own(drain)
+                moved_bytes = self._drain_own(drain)
                 if time.monotonic() >= adopt_at:
                     drain.adopt()
                     adopt_at = time.monotonic() + ADOPT_EVERY_S
@@ -175,7 +183,8 @@ class Recorder:
                 self._finish_pass(wanted)
                 if not closing:
                     self._wake.wait(max(0.0, adopt_at - time.monotonic()))
-                    self._closing.wait(_GATHER_S)
+                    busy = moved_bytes >= _BUSY_BYTES
+                    self._hurry.wait(_GATHER_BUSY_S if busy else _GATHER_S)
             except Exception as error:  # the thread must outlive any failure
                 failures += 1
                 self._complain("events wait in pending files", error)
@@ -188,18 +197,21 @@ class Recorder:
             self._pass_done = wanted
             self._passes.notify_all()
 
-    def _drain_own(self, drain: Drain) -> None:
+    def _drain_own(self, drain: Drain) -> int:
+        """Moves what stands in our own file; how many bytes that was."""
         file = self._file
         if file is None:
-            return
-        self._drained_bytes = drain.move_all(file, self._drained_bytes)
+            return 0
+        before_bytes = self._drained_bytes
+        self._drained_bytes = drain.move_all(file, before_bytes)
+        moved_bytes = self._drained_bytes - before_bytes
         with self._lock:
             if file.truncate(self._drained_bytes):
                 self._drained_bytes = 0
-                return
+                return moved_bytes
             if self._drained_bytes < _ROTATE_BYTES:
                 self._wake.set()
-                return
+                return moved_bytes
             # Events come so fast that the file is never empty: go on in a new one.
             self._file = PendingFile.create(pending_dir(self._dir))
         drained_bytes, self._drained_bytes = self._drained_bytes, 0
@@ -209,6 +221,7 @@ class Recorder:
             file.close()  # an orphan now, to be adopted
             raise
         file.remove()
+        return moved_bytes
 
     def _complain(self, what: str, error: Exception) -> None:
         now = time.monotonic()

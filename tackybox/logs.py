@@ -20,6 +20,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -70,12 +71,14 @@ _LIBRARIES = (
 _OURS = "tackybox"
 _JOURNAL = "mysql_utilities"  # imports nothing of ours; its lines hold no value of an event
 _ATTRIBUTE = "tackybox_fields"
+_to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class Log:
     """Writes records under one name; get it with `get`."""
 
     def __init__(self, name: str) -> None:
+        self._name = name
         self._logger = logging.getLogger(f"{_OURS}.{name}")
 
     def debug(self, event: str, **fields: object) -> None:
@@ -104,12 +107,16 @@ class Log:
         if not self._logger.isEnabledFor(level):
             return
         shown = {key: _plain(value) for key, value in fields.items() if key in FIELDS}
-        withheld = sorted(fields.keys() - FIELDS)
-        if withheld:
-            shown["withheld"] = withheld
+        if len(shown) < len(fields):
+            shown["withheld"] = sorted(fields.keys() - FIELDS)
         if exc is not None:
             shown |= describe_exception(exc)
-        self._logger.log(level, event, extra={_ATTRIBUTE: shown})
+        handlers = logging.root.handlers
+        if len(handlers) == 1 and isinstance(handlers[0], _JsonLines):
+            # There is a line for each image: what logging does on the way there costs far more.
+            handlers[0].write(time.time(), level, self._name, event, shown)
+        else:
+            self._logger.log(level, event, extra={_ATTRIBUTE: shown})
 
 
 def get(name: str) -> Log:
@@ -162,45 +169,50 @@ class _JsonLines(logging.Handler):
         self._fd = fd
 
     def emit(self, record: logging.LogRecord) -> None:
+        fields = getattr(record, _ATTRIBUTE, None)
+        name, event = record.name.removeprefix(f"{_OURS}."), str(record.msg)
         try:
-            line = json.dumps(self._entry(record), ensure_ascii=False, default=str) + "\n"
-            left = line.encode("utf-8", "backslashreplace")
+            if fields is None and record.name.startswith(_JOURNAL):
+                event, fields = record.getMessage()[:_LONGEST_TEXT], {}
+            elif fields is None:
+                event, fields = "a library spoke", _foreign(record)
+        except Exception:
+            self.handleError(record)
+            return
+        self.write(record.created, record.levelno, name, event, fields)
+
+    def write(
+        self, at_s: float, level: int, name: str, event: str, fields: Mapping[str, Any]
+    ) -> None:
+        """Write one line; needs no lock."""
+        at = datetime.fromtimestamp(at_s, UTC).replace(tzinfo=None)
+        entry = {
+            "at": f"{at.isoformat('T', 'microseconds')}Z",
+            "level": logging.getLevelName(level).lower(),
+            **self._head,
+            "logger": name,
+            "event": event,
+            **fields,
+        }
+        try:
+            left = f"{_to_json(entry)}\n".encode("utf-8", "backslashreplace")
             while left:
                 left = left[os.write(self._fd, left) :]
-        except Exception:  # a log that nobody reads any more must not stop a relay
-            self.handleError(record)
-
-    def _entry(self, record: logging.LogRecord) -> dict[str, Any]:
-        at = datetime.fromtimestamp(record.created, UTC)
-        entry: dict[str, Any] = {
-            "at": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "level": record.levelname.lower(),
-            **self._head,
-        }
-        fields = getattr(record, _ATTRIBUTE, None)
-        if fields is None and record.name.startswith(_JOURNAL):
-            return entry | {"logger": record.name, "event": record.getMessage()[:_LONGEST_TEXT]}
-        if fields is None:
-            return entry | _foreign(record)
-        entry["logger"] = record.name.removeprefix(f"{_OURS}.")
-        entry["event"] = str(record.msg)
-        entry.update(fields)
-        return entry
+        except Exception:  # noqa: S110 - a log that nobody reads any more must not stop a relay
+            pass
 
 
 def _foreign(record: logging.LogRecord) -> dict[str, Any]:
-    """A record that a library wrote: where, never what."""
-    entry: dict[str, Any] = {
-        "logger": record.name,
-        "event": "a library spoke",
-        "raised_at": _place(record.pathname, record.lineno),
-    }
+    """Of a record that a library wrote: where, never what."""
+    entry: dict[str, Any] = {"raised_at": _place(record.pathname, record.lineno)}
     if record.exc_info and record.exc_info[1]:
         entry |= describe_exception(record.exc_info[1])
     return entry
 
 
 def _plain(value: object) -> object:
+    if type(value) is str and len(value) <= _LONGEST_TEXT:
+        return value
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, bool | int | float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mysql_utilities.events import FIELDS, MAX_LENGTHS, Event, Kind
+from mysql_utilities.events import FIELDS, MAX_LENGTHS, Event, Kind, rows_of, to_line
 
 anything = st.text(st.characters(), max_size=1200)  # surrogates and NULs included
 texts = st.fixed_dictionaries(dict.fromkeys(MAX_LENGTHS, anything))
@@ -91,3 +92,69 @@ def test_every_kind_has_a_meaning() -> None:
     assert all(kind.meaning and kind == kind.value == kind.name for kind in Kind)
     assert len({kind.meaning for kind in Kind}) == len(Kind)
     assert FIELDS[:5] == ("kind", "box", "item", "event_id", "at")
+
+
+@given(kinds, moments, texts, numbers)
+def test_a_line_without_an_event_is_the_same_line(
+    kind: Kind, at: datetime, text: dict[str, str], number: dict[str, Any]
+) -> None:
+    values = {"at": at, "event_id": "0" * 32, **text, **number}
+    line = to_line(kind, values)
+    assert line.isascii()
+    assert Event.from_json(line) == Event(kind=kind, **values)
+
+
+def test_a_line_gets_an_id_and_a_time_of_its_own() -> None:
+    before = datetime.now(UTC)
+    first, second = (Event.from_json(to_line(Kind.GAP, {"box": ""})) for _ in range(2))
+    assert first.event_id < second.event_id or first.event_id[:12] == second.event_id[:12]
+    assert first.event_id != second.event_id
+    assert before <= first.at <= second.at <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"box": "b", "no_such_field": 1}, {"box": "b", "size_bytes": "many"},
+     {"box": "b", "at": datetime(2026, 1, 1)}, {"box": "b", "event_id": "x"}],
+)  # fmt: skip
+def test_what_is_no_event_gives_no_line(values: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        to_line(Kind.GAP, values)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+)
+some_fields = st.dictionaries(st.sampled_from([*FIELDS, "invented_later"]), json_values)
+good_lines = st.builds(to_line, kinds, texts)
+lines = st.lists(
+    good_lines.map(str.encode)
+    | st.binary(max_size=50).map(lambda data: data.replace(b"\n", b""))
+    | st.builds(lambda good, odd: json.dumps(json.loads(good) | odd), good_lines, some_fields).map(
+        str.encode
+    ),
+    max_size=6,
+)
+
+
+@given(lines)
+def test_rows_of_lines_are_those_of_their_events(lines: list[bytes]) -> None:
+    expected = []
+    for line in lines:
+        try:
+            expected.append(Event.from_json(line).to_row())
+        except ValueError:
+            expected.append(None)
+    assert list(rows_of(lines)) == expected
+
+
+def test_lines_that_are_only_together_json_are_no_events() -> None:
+    good = to_line(Kind.GAP, {"box": "b"}).encode()
+    many = [good] * 100
+    assert None not in list(rows_of(many))
+    assert [row is None for row in rows_of([*many, b"[", b"]", good])] == [False] * 100 + [
+        True, True, False,
+    ]  # fmt: skip
+    assert list(rows_of([good[:50], good[50:]])) == [None, None]
+    assert list(rows_of([])) == []
