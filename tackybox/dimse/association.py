@@ -2,45 +2,55 @@
 
 Promises: every call returns or raises within a bounded time, also when the peer is frozen at any
 point: a connection within `connect_s`, each read, each write and each wait for an answer within
-`answer_s` of silence. Memory is bounded whatever the size of a data set and whatever the peer
-announces. A failure is an AssociationError that says in words what went wrong.
+`answer_s` of silence (`tackybox.dimse.transport`). Memory is bounded whatever the size of a data
+set and whatever the peer announces. A failure is an AssociationError that says in words what went
+wrong. One message is on its way at a time (PS3.7 D.3.3.3: no asynchronous operations).
 Does not promise to notice a dead peer while nothing is exchanged: ask `is_open` before use.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
+import errno
 import socket
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, NamedTuple
-
-from pynetdicom import build_context
-from pynetdicom.association import Association as PynetdicomAssociation
-from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
 
 from tackybox.config.addresses import ArchiveAddress
-from tackybox.dimse.transport import BoundedSocket, RequestorAE
-from tackybox.errors import UnavailableError
-from tackybox.item import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from tackybox.dimse.failures import AssociationError, Failure, aborted, rejection_in_words
+from tackybox.dimse.messages import (
+    A_ABORT,
+    A_RELEASE_RP,
+    A_RELEASE_RQ,
+    ABORT_PDU,
+    P_DATA_TF,
+    RELEASE_RP_PDU,
+    RELEASE_RQ_PDU,
+    Incoming,
+    MalformedMessage,
+    Request,
+    command_pdus,
+    fragment_bytes,
+)
+from tackybox.dimse.negotiation import Negotiation, Pair, Terms
+from tackybox.dimse.payload import Payload
+from tackybox.dimse.transport import Connection, OverlongError
+
+__all__ = [
+    "MAX_CONTEXTS",
+    "VERIFICATION",
+    "Association",
+    "AssociationError",
+    "Failure",
+    "Pair",
+    "Timeouts",
+    "rejection_in_words",
+]
 
 VERIFICATION = "1.2.840.10008.1.1"  # SOP class of C-ECHO, PS3.4 Annex A
 MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd presentation context IDs in one byte
-_QUEUED_PDUS = 32
-_TRANSFER_SYNTAXES_NOT_SUPPORTED = 4  # PS3.8 table 9-18
-_POLL_S = 0.0005
 _RELEASE_S = 5.0
-_ABORT_S = 1.0
-
-
-class Pair(NamedTuple):
-    """What one presentation context is about: a SOP class in one transfer syntax."""
-
-    sop_class_uid: str
-    transfer_syntax_uid: str
+_LAST_WORDS_S = 1.0
+_ENDED_BY_PEER = frozenset({Failure.ABORTED, Failure.RELEASED, Failure.CLOSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,51 +61,17 @@ class Timeouts:
     answer_s: float = 60.0
 
 
-class Failure(StrEnum):
-    """Why there is no association, or none any more."""
-
-    UNKNOWN_HOST = "unknown host"
-    REFUSED = "connection refused"
-    UNREACHABLE = "unreachable"
-    REJECTED = "rejected"
-    ABORTED = "aborted"
-    RELEASED = "released"
-    CLOSED = "connection closed"
-    TIMED_OUT = "timed out"
-    MALFORMED = "malformed answer"
-
-
-class AssociationError(UnavailableError):
-    """There is no association, or none any more; exit code 69. The message is for people."""
-
-    def __init__(self, failure: Failure, message: str) -> None:
-        super().__init__(message)
-        self.failure = failure
-
-
 class Association:
-    """An association with an archive, requested with `contexts`; use `Association.open`."""
+    """An association with an archive; use `Association.open`. For one thread at a time."""
 
-    def __init__(
-        self, inner: PynetdicomAssociation, timeouts: Timeouts, max_pdu_bytes: int
-    ) -> None:
-        self._inner = inner
-        self._answer_s = timeouts.answer_s
+    def __init__(self, connection: Connection, terms: Terms, answer_s: float) -> None:
+        self._connection: Connection | None = connection
+        self._answer_s = answer_s
         self._message_id = 0
-        announced_bytes = inner.acceptor.maximum_length or max_pdu_bytes  # 0: no limit, PS3.8 D.1
-        self._max_pdu_bytes = max(64, min(announced_bytes, max_pdu_bytes))
-        self.peer_implementation = str(inner.acceptor.implementation_class_uid or "")
-        self.accepted = {
-            Pair(str(context.abstract_syntax), str(context.transfer_syntax[0])): int(
-                context.context_id or 0
-            )
-            for context in inner.accepted_contexts
-        }
-        self.known_classes = {pair.sop_class_uid for pair in self.accepted} | {
-            str(context.abstract_syntax)
-            for context in inner.rejected_contexts
-            if context.result == _TRANSFER_SYNTAXES_NOT_SUPPORTED
-        }
+        self._fragment_bytes = fragment_bytes(terms.max_pdu_bytes)
+        self.peer_implementation = terms.peer_implementation
+        self.accepted = terms.accepted
+        self.known_classes = terms.known_classes
 
     @classmethod
     def open(
@@ -112,214 +88,218 @@ class Association:
         At most MAX_CONTEXTS. An association in which none was accepted has `accepted` empty and
         is not open. Raises AssociationError.
         """
+        negotiation = Negotiation(
+            address, contexts, calling_aet=calling_aet, max_pdu_bytes=max_pdu_bytes
+        )
+        connection = _connect(address, timeouts)
         try:
-            inner = _entity(calling_aet, timeouts).associate(
-                address.host,
-                address.port,
-                contexts=[build_context(*pair) for pair in contexts],
-                ae_title=address.aet,
-                max_pdu=max_pdu_bytes,
-            )
-        except socket.gaierror as error:
-            message = f"the host name {address.host} of {address} is not known"
-            raise AssociationError(Failure.UNKNOWN_HOST, message) from error
-        if inner.is_established:
-            _pause_reactor(inner)
-            return cls(inner, timeouts, max_pdu_bytes)
-        try:
-            if getattr(inner.acceptor.primitive, "result", None) == 0:
-                return cls(inner, timeouts, max_pdu_bytes)  # accepted, but no context was
-            raise _why_not(inner, address)
-        finally:
-            _end(inner)
+            terms = negotiation.read_answer(*_ask(connection, negotiation.request_pdu, address))
+        except AssociationError as error:
+            if error.failure in (Failure.MALFORMED, Failure.TIMED_OUT):
+                connection.say(ABORT_PDU)
+            connection.close()
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        association = cls(connection, terms, timeouts.answer_s)
+        if not association.accepted:
+            association.abort()
+        return association
 
     @property
     def is_open(self) -> bool:
         """Whether messages can be exchanged, as far as this side knows."""
-        return self._ended() is None
+        return self._connection is not None and self._connection.is_quiet
 
     def next_message_id(self) -> int:
         """A Message ID (0000,0110) that is not in use here."""
         self._message_id = self._message_id % 0xFFFF + 1
         return self._message_id
 
-    def exchange(self, request: Any, message: Any, context_id: int) -> Any:
-        """Send `request` (a pynetdicom primitive) as `message`; the response primitive.
+    def exchange(
+        self,
+        request: Request,
+        context_id: int,
+        payload: Payload | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> int:
+        """Send `request`, with the data set that belongs to it; the response's Status.
 
-        After an AssociationError the association is over; whether the peer acted on the request
-        is not known. Raises OSError if the file of a C-STORE can't be read.
+        `meanwhile` is called once while the answer is under way. After an AssociationError the
+        association is over; whether the peer acted on the request is not known. Raises OSError if
+        the data set's file can't be read.
         """
-        message.primitive_to_message(request)
-        if isinstance(self._inner.dul.socket, BoundedSocket):
-            self._inner.dul.socket.expect_answer()
+        connection = self.require_open()
         try:
-            self._send(message, context_id)
-            response = self._receive()
-            if (
-                type(response) is not type(request)
-                or not response.is_valid_response
-                or response.MessageIDBeingRespondedTo != request.MessageID
-            ):
-                raise AssociationError(
-                    Failure.MALFORMED, "the archive's answer does not fit the request"
-                )
+            connection.allow_answer(self._answer_s)
+            self._send(connection, request, context_id, payload)
+            if meanwhile is not None:
+                meanwhile()
+                connection.allow_answer(self._answer_s)
+            return self._receive(connection, request)
+        except AssociationError as error:
+            self._end(error)
+            raise
         except BaseException:
             self.abort()
             raise
-        return response
+
+    def require_open(self) -> Connection:
+        """The connection; raises AssociationError if the association is over."""
+        if self._connection is None:
+            raise _closed()
+        if not self._connection.is_quiet:
+            error = self._last_words(self._connection)
+            self._end(error)
+            raise error
+        return self._connection
 
     def release(self) -> None:
         """End it in good order; at the latest after a few seconds by an abort."""
-        if self.is_open:
-            self._inner.acse_timeout = min(_RELEASE_S, self._answer_s)
-            self._inner.release()
-        _end(self._inner)
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if connection.is_quiet:
+                connection.send([RELEASE_RQ_PDU])
+            connection.allow_answer(min(_RELEASE_S, self._answer_s))
+            while (kind := connection.read_pdu()[0]) != A_RELEASE_RP:
+                if kind == A_ABORT:
+                    break
+                if kind == A_RELEASE_RQ:  # both at once, PS3.8 7.2.2.7
+                    connection.say(RELEASE_RP_PDU)
+        except (OSError, EOFError):
+            connection.say(ABORT_PDU)
+        self._drop()
 
     def abort(self) -> None:
         """End it now."""
-        _end(self._inner)
+        if self._connection is not None:
+            self._connection.say(ABORT_PDU)
+            self._drop()
 
-    def _send(self, message: Any, context_id: int) -> None:
-        self._raise_if_ended()
-        dul = self._inner.dul
-        for pdu in message.encode_msg(context_id, self._max_pdu_bytes):
-            dul.send_pdu(pdu)
-            self._wait_until_queued(at_most=_QUEUED_PDUS)
-        self._wait_until_queued(at_most=0)
+    def _end(self, error: AssociationError) -> None:
+        if error.failure in _ENDED_BY_PEER:
+            self._drop()
+        else:
+            self.abort()
 
-    def _wait_until_queued(self, at_most: int) -> None:
-        """Wait until not more PDUs are queued; pynetdicom by itself queues a whole data set."""
-        pending = self._inner.dul.to_provider_queue
-        size, deadline_s = pending.qsize(), time.monotonic() + self._answer_s
-        while size > at_most:
-            self._raise_if_ended()
-            time.sleep(_POLL_S)
-            if pending.qsize() < size:
-                deadline_s = time.monotonic() + self._answer_s
-            elif time.monotonic() > deadline_s:
-                raise self._timed_out()
-            size = pending.qsize()
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    def _receive(self) -> Any:
-        deadline_s = time.monotonic() + self._answer_s
-        while time.monotonic() < deadline_s:
-            ended = self._ended()  # before looking: an answer may come with the end behind it
-            with contextlib.suppress(queue.Empty):
-                _, response = self._inner.dimse.msg_queue.get(timeout=0 if ended else 0.05)
-                if response is not None:
-                    return response
-            if ended:
-                raise ended
-        raise self._timed_out()
+    def _send(
+        self, connection: Connection, request: Request, context_id: int, payload: Payload | None
+    ) -> None:
+        command = command_pdus(request.command, context_id, self._fragment_bytes)
+        try:
+            if payload is None:
+                connection.send([command])
+            else:
+                payload.send(connection, command, context_id, self._fragment_bytes)
+        except TimeoutError as error:
+            raise self._timed_out() from error
+        except EOFError as error:
+            raise OSError(errno.EIO, str(error)) from error
+        except OSError as error:
+            if not _is_about_connection(error):
+                raise
+            raise self._last_words(connection) from error
+
+    def _receive(self, connection: Connection, request: Request) -> int:
+        message = Incoming()
+        try:
+            while not message.is_complete:
+                kind, body = connection.read_pdu()
+                if kind != P_DATA_TF:
+                    raise _ended(connection, kind, body)
+                message.feed(body)
+            return message.status_of(request)
+        except TimeoutError as error:
+            raise self._timed_out() from error
+        except OverlongError as error:
+            raise AssociationError(Failure.MALFORMED, "the archive's answer is too long") from error
+        except (EOFError, OSError) as error:
+            raise _closed() from error
+        except MalformedMessage as error:
+            raise AssociationError(
+                Failure.MALFORMED, "the archive's answer does not fit the request"
+            ) from error
+
+    def _last_words(self, connection: Connection) -> AssociationError:
+        """Why the peer does not take any more: what it said before it hung up, if anything."""
+        try:
+            connection.allow_answer(_LAST_WORDS_S)
+            kind, body = connection.read_pdu()
+        except (OSError, EOFError):
+            return _closed()
+        return _ended(connection, kind, body)
 
     def _timed_out(self) -> AssociationError:
         return AssociationError(
             Failure.TIMED_OUT, f"the archive did not answer within {self._answer_s:g} s"
         )
 
-    def _raise_if_ended(self) -> None:
-        if ended := self._ended():
-            raise ended
 
-    def _ended(self) -> AssociationError | None:
-        dul = self._inner.dul
-        if isinstance(getattr(dul.socket, "failure", None), TimeoutError):
-            return self._timed_out()
-        notice = dul.peek_next_pdu()
-        if notice is None and dul.is_alive() and self._inner.is_established:
-            return None
-        if isinstance(notice, A_RELEASE):
-            return AssociationError(Failure.RELEASED, "the archive ended the association")
-        return _aborted(notice)
-
-
-def _entity(calling_aet: str, timeouts: Timeouts) -> RequestorAE:
-    ae = RequestorAE(calling_aet)
-    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.connection_timeout = timeouts.connect_s
-    ae.acse_timeout = timeouts.answer_s
-    ae.dimse_timeout = timeouts.answer_s
-    ae.network_timeout = None  # the socket's own time-outs and ours bound everything
-    return ae
+def _connect(address: ArchiveAddress, timeouts: Timeouts) -> Connection:
+    try:
+        return Connection.open(address.host, address.port, timeouts.connect_s, timeouts.answer_s)
+    except (socket.gaierror, UnicodeError) as error:
+        message = f"the host name {address.host} of {address} is not known"
+        raise AssociationError(Failure.UNKNOWN_HOST, message) from error
+    except ConnectionRefusedError as error:
+        raise AssociationError(Failure.REFUSED, f"nothing listens at {address}") from error
+    except TimeoutError as error:
+        raise _no_answer(address) from error
+    except OSError as error:
+        reason = error.strerror or "the connection broke"
+        message = f"{address} can't be reached: {reason}"
+        raise AssociationError(Failure.UNREACHABLE, message) from error
 
 
-def _pause_reactor(inner: PynetdicomAssociation) -> None:
-    """Keep pynetdicom's own loop from taking messages that we wait for."""
-    inner._reactor_checkpoint.clear()
-    deadline_s = time.monotonic() + _ABORT_S
-    while not inner._is_paused and time.monotonic() < deadline_s:
-        time.sleep(_POLL_S)
+def _ask(connection: Connection, pdu: bytes, address: ArchiveAddress) -> tuple[int, bytes]:
+    """The PDU that answers the association request."""
+    try:
+        connection.send([pdu])
+        return connection.read_pdu()
+    except TimeoutError as error:
+        raise _no_answer(address) from error
+    except OverlongError as error:
+        message = f"{address} answered with something that can't be understood"
+        raise AssociationError(Failure.MALFORMED, message) from error
+    except (OSError, EOFError) as error:
+        message = f"{address} broke off the association request"
+        raise AssociationError(Failure.ABORTED, message) from error
 
 
-def _end(inner: PynetdicomAssociation) -> None:
-    """Stop all of it: as politely as can still be done, and by closing the socket."""
-    dul = inner.dul
-    notice = dul.peek_next_pdu()
-    if isinstance(notice, A_RELEASE) and notice.result is None and dul.is_alive():
-        inner.acse.send_release(is_response=True)
-        dul.join(_ABORT_S)
-    elif dul.is_alive() and inner.is_established:
-        inner.abort(block=False)
-        dul.join(_ABORT_S)
-    if dul.socket is not None:
-        dul.socket._shutdown_socket()
-    inner.is_established = False
-    inner._kill = True
-    inner._reactor_checkpoint.set()
-    dul.kill_dul()
+def _no_answer(address: ArchiveAddress) -> AssociationError:
+    return AssociationError(Failure.TIMED_OUT, f"{address} did not answer in time")
 
 
-def _why_not(inner: PynetdicomAssociation, address: ArchiveAddress) -> AssociationError:
-    failure = getattr(inner.dul.socket, "failure", None)
-    answer = inner.acceptor.primitive
-    if inner.is_rejected and answer is not None:
-        reason = rejection_in_words(answer.result, answer.result_source, answer.diagnostic)
-        return AssociationError(Failure.REJECTED, f"{address} rejected the association: {reason}")
-    if isinstance(failure, ConnectionRefusedError):
-        return AssociationError(Failure.REFUSED, f"nothing listens at {address}")
-    if isinstance(failure, TimeoutError):
-        return AssociationError(Failure.TIMED_OUT, f"{address} did not answer in time")
-    if failure is not None and not isinstance(failure, (ConnectionResetError, BrokenPipeError)):
-        reason = failure.strerror or "the connection broke"
-        return AssociationError(Failure.UNREACHABLE, f"{address} can't be reached: {reason}")
-    if inner._sent_abort:  # pynetdicom gave up waiting
-        return AssociationError(Failure.TIMED_OUT, f"{address} did not answer in time")
-    return AssociationError(Failure.ABORTED, f"{address} broke off the association request")
-
-
-def _aborted(notice: Any) -> AssociationError:
-    """PS3.8 table 9-26: who aborted, and why if it says."""
-    if isinstance(notice, A_ABORT):
-        return AssociationError(Failure.ABORTED, "the archive aborted the association")
-    if isinstance(notice, A_P_ABORT) and notice.provider_reason:
-        reasons = {
-            1: "unrecognised PDU",
-            2: "unexpected PDU",
-            4: "unrecognised PDU parameter",
-            5: "unexpected PDU parameter",
-            6: "invalid PDU parameter value",
-        }
-        reason = reasons.get(notice.provider_reason, "no reason given")
-        return AssociationError(Failure.ABORTED, f"the archive aborted the association: {reason}")
+def _closed() -> AssociationError:
     return AssociationError(Failure.CLOSED, "the connection to the archive was closed")
 
 
-_REJECTION_REASONS = {  # PS3.8 table 9-21: (source, reason)
-    (1, 1): "it gives no reason",
-    (1, 2): "it does not know DICOM's application context",
-    (1, 3): "it does not know our (the calling) AE title",
-    (1, 7): "it does not know the called AE title as its own",
-    (2, 1): "its protocol machine gives no reason",
-    (2, 2): "it does not support this protocol version",
-    (3, 1): "it is congested at the moment",
-    (3, 2): "it has as many associations as it allows",
-}
+def _ended(connection: Connection, kind: int, body: bytes) -> AssociationError:
+    """What a PDU means that is no P-DATA-TF, when an answer was expected."""
+    if kind == A_RELEASE_RQ:
+        connection.say(RELEASE_RP_PDU)
+        return AssociationError(Failure.RELEASED, "the archive ended the association")
+    if kind == A_ABORT:
+        return aborted(body)
+    return AssociationError(Failure.MALFORMED, "the archive's answer is not DICOM")
 
 
-def rejection_in_words(result: int | None, source: int | None, reason: int | None) -> str:
-    """An A-ASSOCIATE-RJ as PS3.8 table 9-21 has it, for people."""
-    words = _REJECTION_REASONS.get(
-        (source or 0, reason or 0), f"reason {reason} of source {source}"
-    )
-    return f"{words} ({'transient' if result == 2 else 'permanent'})"
+def _is_about_connection(error: OSError) -> bool:
+    """Whether sending failed because of the peer, not because of the file."""
+    return isinstance(error, ConnectionError) or error.errno in _NETWORK_ERRORS
+
+
+_NETWORK_ERRORS = frozenset(
+    {
+        *(errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN),
+        *(errno.ENETDOWN, errno.ENETRESET, errno.ENOTCONN, errno.EPROTO),
+    }
+)

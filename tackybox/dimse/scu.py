@@ -9,7 +9,7 @@ The archive's Error Comment (0000,0902) is left alone: it may quote the patient.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,6 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 
 from tackybox.config.addresses import ArchiveAddress
 from tackybox.dimse.association import (
@@ -32,6 +30,8 @@ from tackybox.dimse.association import (
     Pair,
     Timeouts,
 )
+from tackybox.dimse.messages import echo_request, store_request
+from tackybox.dimse.payload import Payload
 
 DEFAULT_MAX_PDU_BYTES = 262_144
 FALLBACKS = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))  # the better one first
@@ -188,27 +188,45 @@ class StorageAssociation:
         """Whether the archive knows the class, in whatever transfer syntax (PS3.8 table 9-18)."""
         return sop_class_uid in self._association.known_classes
 
-    def store(self, source: Source, *, priority: int = 0) -> StoreResult:
+    def store(
+        self,
+        source: Source,
+        *,
+        priority: int = 0,
+        payload: Payload | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> StoreResult:
         """C-STORE `source` with DIMSE `priority` (0 medium, 1 high, 2 low; PS3.7 9.3.1.1).
 
-        Its pair must be among `accepted`. Without an answer the association is over. Raises
-        OSError if the file can't be read; the association is over then, too.
+        Its pair must be among `accepted`. `payload` is its data set if it is open already; it is
+        closed when this returns. `meanwhile` is called once, while the answer is under way, if it
+        comes to that. Without an answer the association is over. Raises OSError if the file can't
+        be read; the association is over then, too.
         """
         started_s = time.monotonic()
-        request = C_STORE()
-        request.MessageID = self._association.next_message_id()
-        request.AffectedSOPClassUID = source.sop_class_uid
-        request.AffectedSOPInstanceUID = source.sop_instance_uid
-        request.Priority = priority
-        # Sent from the file in pieces; pynetdicom's own reading of the head is not asked.
-        request._dataset_path = (source.path, source.dataset_offset)
         try:
-            response = self._association.exchange(
-                request, C_STORE_RQ(), self._association.accepted[source.pair]
-            )
+            if payload is None:
+                self._association.require_open()
+                payload = self._open(source)
+            with payload:
+                request = store_request(
+                    self._association.next_message_id(),
+                    source.sop_class_uid,
+                    source.sop_instance_uid,
+                    priority,
+                )
+                context_id = self._association.accepted[source.pair]
+                status = self._association.exchange(request, context_id, payload, meanwhile)
         except AssociationError as error:
             return StoreResult(None, time.monotonic() - started_s, error.failure, str(error))
-        return StoreResult(int(response.Status), time.monotonic() - started_s)
+        return StoreResult(status, time.monotonic() - started_s)
+
+    def _open(self, source: Source) -> Payload:
+        try:
+            return Payload(source.path, source.dataset_offset)
+        except OSError:
+            self._association.abort()
+            raise
 
     def close(self) -> None:
         """Release the association; bounded, never raises for what the archive does."""
@@ -244,7 +262,5 @@ def uid_name(uid: str) -> str:
 
 
 def _exchange_echo(association: Association, context_id: int) -> int:
-    request = C_ECHO()
-    request.MessageID = association.next_message_id()
-    request.AffectedSOPClassUID = VERIFICATION
-    return int(association.exchange(request, C_ECHO_RQ(), context_id).Status)
+    request = echo_request(association.next_message_id(), VERIFICATION)
+    return association.exchange(request, context_id)

@@ -1,0 +1,208 @@
+"""Messages as bytes: P-DATA-TF PDUs (PS3.8 9.3.5) and the command sets of C-ECHO and C-STORE.
+
+A command set is Implicit VR Little Endian, group 0000 alone, its length first (PS3.7 6.3.1).
+Promises: `parse_command` takes any bytes and returns or raises MalformedMessage; `Incoming` puts a
+message together whatever way its fragments were spread over PDVs and PDUs, and keeps nothing of a
+data set that comes with it. What is encoded is right only for valid UIDs. Does no input or output.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+P_DATA_TF = 0x04  # PDU types, PS3.8 9.3.1
+A_RELEASE_RQ = 0x05
+A_RELEASE_RP = 0x06
+A_ABORT = 0x07
+RELEASE_RQ_PDU = b"\x05\0\0\0\0\x04\0\0\0\0"
+RELEASE_RP_PDU = b"\x06\0\0\0\0\x04\0\0\0\0"
+ABORT_PDU = b"\x07\0\0\0\0\x04\0\0\0\0"  # source 0: the service user
+
+PDU_HEAD = struct.Struct(">BxI")
+_PDV_HEAD = struct.Struct(">IBB")
+_PDU_AND_PDV_HEAD = struct.Struct(">BxIIBB")
+PDV_HEAD_BYTES = _PDV_HEAD.size
+_ELEMENT_HEAD = struct.Struct("<HHI")
+_IS_COMMAND = 0x01  # message control header, PS3.8 E.2
+_IS_LAST = 0x02
+
+_AFFECTED_SOP_CLASS_UID = 0x0002  # elements of group 0000, PS3.7 E.1
+_COMMAND_FIELD = 0x0100
+_MESSAGE_ID = 0x0110
+_MESSAGE_ID_RESPONDED_TO = 0x0120
+_PRIORITY = 0x0700
+_COMMAND_DATA_SET_TYPE = 0x0800
+_STATUS = 0x0900
+_AFFECTED_SOP_INSTANCE_UID = 0x1000
+_C_STORE_RQ = 0x0001
+_C_ECHO_RQ = 0x0030
+_RESPONSE = 0x8000
+_NO_DATA_SET = 0x0101
+_DATA_SET = 0x0001
+
+
+class MalformedMessage(ValueError):
+    """The peer sent what is no message, or none that fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request's command set, and the Command Field that its response must have."""
+
+    message_id: int
+    command: bytes
+    response_field: int
+
+
+def echo_request(message_id: int, sop_class_uid: str) -> Request:
+    """C-ECHO-RQ, PS3.7 table 9.3-12."""
+    command = _command(
+        (_AFFECTED_SOP_CLASS_UID, _uid(sop_class_uid)),
+        (_COMMAND_FIELD, _us(_C_ECHO_RQ)),
+        (_MESSAGE_ID, _us(message_id)),
+        (_COMMAND_DATA_SET_TYPE, _us(_NO_DATA_SET)),
+    )
+    return Request(message_id, command, _C_ECHO_RQ | _RESPONSE)
+
+
+def store_request(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, priority: int
+) -> Request:
+    """C-STORE-RQ, PS3.7 table 9.3-1."""
+    command = _command(
+        (_AFFECTED_SOP_CLASS_UID, _uid(sop_class_uid)),
+        (_COMMAND_FIELD, _us(_C_STORE_RQ)),
+        (_MESSAGE_ID, _us(message_id)),
+        (_PRIORITY, _us(priority)),
+        (_COMMAND_DATA_SET_TYPE, _us(_DATA_SET)),
+        (_AFFECTED_SOP_INSTANCE_UID, _uid(sop_instance_uid)),
+    )
+    return Request(message_id, command, _C_STORE_RQ | _RESPONSE)
+
+
+def fragment_bytes(max_pdu_bytes: int) -> int:
+    """The most that a PDV may carry: a PDU's length less the PDV's head; even (PS3.8 D.1)."""
+    return (max_pdu_bytes - PDV_HEAD_BYTES) & ~1
+
+
+def command_pdus(command: bytes, context_id: int, fragment_size: int) -> bytes:
+    """The PDUs that carry `command`, in fragments of at most `fragment_size` bytes."""
+    return b"".join(
+        head + command[start : start + size]
+        for start, size, head in _fragments(len(command), context_id, fragment_size, _IS_COMMAND)
+    )
+
+
+def dataset_fragments(
+    size_bytes: int, context_id: int, fragment_size: int
+) -> Iterator[tuple[int, int, bytes]]:
+    """Offset and size of each fragment of a data set, with the PDU's and the PDV's heads."""
+    return _fragments(size_bytes, context_id, fragment_size, 0)
+
+
+def _fragments(
+    size_bytes: int, context_id: int, fragment_size: int, kind: int
+) -> Iterator[tuple[int, int, bytes]]:
+    """At least one fragment, which may be empty."""
+    last_start = max(0, (size_bytes - 1) // fragment_size * fragment_size)
+    head = _heads(fragment_size, context_id, kind)
+    for start in range(0, last_start, fragment_size):
+        yield start, fragment_size, head
+    rest = size_bytes - last_start
+    yield last_start, rest, _heads(rest, context_id, kind | _IS_LAST)
+
+
+def _heads(size: int, context_id: int, control: int) -> bytes:
+    pdv_length = size + 2  # counts the context ID and the control header
+    return _PDU_AND_PDV_HEAD.pack(P_DATA_TF, pdv_length + 4, pdv_length, context_id, control)
+
+
+class Incoming:
+    """One message on its way in: feed it P-DATA-TF bodies until `is_complete`."""
+
+    def __init__(self) -> None:
+        self._command = bytearray()
+        self._awaits_command = True
+        self._awaits_data_set = False
+        self._elements: dict[int, bytes] = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the message is there."""
+        return not self._awaits_command and not self._awaits_data_set
+
+    def feed(self, body: bytes) -> None:
+        """Take the PDVs of one PDU; raises MalformedMessage."""
+        offset = 0
+        while offset < len(body):
+            if len(body) - offset < PDV_HEAD_BYTES:
+                raise MalformedMessage("a PDV is cut off")
+            length, _, control = _PDV_HEAD.unpack_from(body, offset)
+            end = offset + 4 + length
+            if length < 2 or end > len(body):
+                raise MalformedMessage("a PDV's length is wrong")
+            self._take(control, body[offset + PDV_HEAD_BYTES : end])
+            offset = end
+
+    def status_of(self, request: Request) -> int:
+        """The Status of this message as the response to `request`; raises MalformedMessage."""
+        found = self._elements
+        if (
+            _number(found, _COMMAND_FIELD) != request.response_field
+            or _number(found, _MESSAGE_ID_RESPONDED_TO) != request.message_id
+        ):
+            raise MalformedMessage("it answers something else")
+        return _number(found, _STATUS)
+
+    def _take(self, control: int, fragment: bytes) -> None:
+        is_command, is_last = bool(control & _IS_COMMAND), bool(control & _IS_LAST)
+        if self.is_complete or is_command != self._awaits_command:
+            raise MalformedMessage("a fragment comes out of turn")
+        if not is_command:
+            self._awaits_data_set = not is_last
+            return
+        self._command += fragment
+        if is_last:
+            self._elements = parse_command(bytes(self._command))
+            self._awaits_command = False
+            kind = _number(self._elements, _COMMAND_DATA_SET_TYPE)
+            self._awaits_data_set = kind != _NO_DATA_SET
+
+
+def parse_command(command: bytes) -> dict[int, bytes]:
+    """The values of a command set by element number; raises MalformedMessage."""
+    elements: dict[int, bytes] = {}
+    offset = 0
+    while offset < len(command):
+        if len(command) - offset < _ELEMENT_HEAD.size:
+            raise MalformedMessage("a command set is cut off")
+        group, element, length = _ELEMENT_HEAD.unpack_from(command, offset)
+        offset += _ELEMENT_HEAD.size
+        if group != 0 or length > len(command) - offset:
+            raise MalformedMessage("a command set can't be read")
+        elements[element] = command[offset : offset + length]
+        offset += length
+    return elements
+
+
+def _number(elements: dict[int, bytes], element: int) -> int:
+    value = elements.get(element, b"")
+    if len(value) != 2:
+        raise MalformedMessage("a command set lacks what it must have")
+    return int.from_bytes(value, "little")
+
+
+def _command(*elements: tuple[int, bytes]) -> bytes:
+    body = b"".join(_ELEMENT_HEAD.pack(0, tag, len(value)) + value for tag, value in elements)
+    return _ELEMENT_HEAD.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+
+
+def _uid(uid: str) -> bytes:
+    value = uid.encode("ascii")
+    return value + b"\0" * (len(value) % 2)
+
+
+def _us(number: int) -> bytes:
+    return struct.pack("<H", number)
