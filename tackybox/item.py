@@ -14,28 +14,18 @@ DICOM: a relay carries what it was given, and the archive decides.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import re
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from pydicom import config as pydicom_config
-from pydicom.filereader import dcmread, read_dataset
-from pydicom.uid import UID
-
 from tackybox.errors import DataError
 from tackybox.leading import first_tag, plain_values
-
-# A relay does not judge values, and pydicom's warnings quote them.
-pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
-pydicom_config.settings.writing_validation_mode = pydicom_config.IGNORE
 
 IMPLEMENTATION_CLASS_UID = "2.25.124178120563117412498221130722563419057"
 IMPLEMENTATION_VERSION_NAME = "TACKYBOX_0_1"  # PS3.7 D.3.3.2.3: at most 16 characters
@@ -50,7 +40,6 @@ _NAME = re.compile(
 _CHUNK_BYTES = 1 << 18
 _PLAIN_BYTES = 1 << 14  # nearly always reaches beyond the leading attributes
 _HEAD_BYTES = 1 << 18  # what is inflated of a deflated data set to find its leading attributes
-_LONGEST_VALUE_BYTES = 1024
 
 
 def is_uid(text: str) -> bool:
@@ -309,10 +298,11 @@ def _read_meta(file: IO[bytes], head: bytes) -> tuple[dict[int, str], int]:
 
 
 def _meta_by_pydicom(file: IO[bytes], offset: int) -> dict[int, str]:
+    from tackybox import by_pydicom  # noqa: PLC0415 - rarely needed, and slow to load
+
     file.seek(0)
     try:
-        meta = dcmread(io.BytesIO(file.read(offset))).file_meta
-        return {tag: str(meta[tag].value or "") for tag in _META if tag in meta}
+        return by_pydicom.file_meta(file.read(offset), _META)
     except Exception as error:  # pydicom raises many classes for bad bytes
         raise DataError("the file meta information can't be read") from error
 
@@ -349,30 +339,7 @@ def _parse(
 
     The tags met on the way are appended to `tags`.
     """
+    from tackybox import by_pydicom  # noqa: PLC0415 - rarely needed, and slow to load
 
-    def is_behind(tag: int, _vr: str | None, _length: int) -> bool:
-        if tags is not None:
-            tags.append(int(tag))
-        return int(tag) > last_tag
-
-    syntax = UID(transfer_syntax_uid, pydicom_config.IGNORE)
-    known = syntax.is_transfer_syntax and not syntax.is_private
-    wanted = [_SPECIFIC_CHARACTER_SET, *_WANTED]
-    dataset = read_dataset(
-        source,  # type: ignore[arg-type]
-        is_implicit_VR=syntax.is_implicit_VR if known else False,
-        is_little_endian=syntax.is_little_endian if known else True,
-        stop_when=is_behind,
-        defer_size=_LONGEST_VALUE_BYTES,
-        specific_tags=wanted,
-    )
-    return dict(_texts(dataset, wanted))
-
-
-def _texts(dataset: Any, wanted: list[int]) -> Iterator[tuple[int, str]]:
-    for tag in wanted:
-        # One value that is over-long (left on disk, and the dataset knows no file to read it
-        # from) or undecodable does not cost the others.
-        with contextlib.suppress(Exception):
-            if tag in dataset:
-                yield tag, str(dataset[tag].value or "").strip(" \0")
+    wanted = (_SPECIFIC_CHARACTER_SET, *_WANTED)
+    return by_pydicom.attributes(source, transfer_syntax_uid, wanted, last_tag, tags)

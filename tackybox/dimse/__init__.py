@@ -9,6 +9,8 @@ import warnings
 
 from pynetdicom import _config
 
+from tackybox import by_pydicom  # noqa: F401 - its settings are for all that pydicom does here
+
 # Their log lines and warnings quote what peers and files say; our results carry the reasons.
 _config.LOG_HANDLER_LEVEL = "none"
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
