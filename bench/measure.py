@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +40,23 @@ def descendants(pid: int) -> list[int]:
         front = [child for parent in front for child in children.get(parent, [])]
         found += front
     return found
+
+
+def births(*roots: int) -> dict[int, str]:
+    """When each of `roots` and their descendants began, by process id: together they are unique."""
+    found = {}
+    for pid in {pid for root in roots for pid in descendants(root)}:
+        with contextlib.suppress(OSError):
+            found[pid] = _stat_fields(Path(f"/proc/{pid}/stat"))[19]
+    return found
+
+
+def kill_left_over(born: Mapping[int, str]) -> None:
+    """End those of `born` that still live: what outlived the daemon that had started it."""
+    for pid, begin in born.items():
+        if births(pid).get(pid) == begin:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def usage(*roots: int) -> Usage:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.contestants import Run, stop
 from bench.corpora import Image
-from bench.measure import Usage, usage
+from bench.measure import Usage, births, kill_left_over, usage
 from bench.raw_sender import RawAssociation
 from bench.waiting import listens, wait_until
 from mysql_utilities.events import Event, Kind
@@ -94,9 +94,12 @@ def running_relay(
 ) -> Iterator[Relay]:
     """A relay into `archive`; `settings` are for both boxes."""
     with ExitStack() as ending:
-        name = ending.enter_context(tempfile.TemporaryDirectory(prefix="relay-", dir=scratch))
+        name = ending.enter_context(
+            tempfile.TemporaryDirectory(prefix="relay-", dir=scratch, ignore_cleanup_errors=True)
+        )
         workdir = Path(name)
-        stack = ending.enter_context(Stack(workdir))
+        stack = Stack(workdir)
+        ending.callback(_stop_all, stack)
         stack.daughter_key("north")
         address = f"{archive.aet}@{LOOPBACK}:{archive.port}"
         mother = stack.start_mother("mother", address, **settings)
@@ -110,6 +113,12 @@ def running_relay(
                 file.write(known.replace(f"]:{port} ", f"]:{far_port} "))
         daughter = stack.start_daughter("north", destination, **settings)
         yield Relay(daughter, mother, archive, stack, counters)
+
+
+def _stop_all(stack: Stack) -> None:
+    born = births(*(d.process.pid for d in stack.daemons if d.process is not None))
+    stack.stop()
+    kill_left_over(born)  # sessions of sshd, cut in the middle, take their time otherwise
 
 
 @contextmanager

@@ -240,7 +240,7 @@ ROWS = (
     Row("journey-link", "a CT study over a long link", _LINK_COUNTED, (OURS.name, _DIRECT), _link),
     Row(
         "journey-overtake", "a high-lane image on a link that low-lane images fill",
-        "8 MR images of priority high, one a second or less often, on the link as above while CT of "
+        "8 MR images of priority high, at most one a second, on the link as above while CT of "
         "priority low wait; from the C-STORE's first byte to the STORED event",
         (OURS.name,), _overtake, rounds=2,
     ),

@@ -72,7 +72,10 @@ def main() -> int:
     results, notes = Results(), []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: everything is ended
     began_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name,
+        ExitStack() as stack,
+    ):
         bench = Bench(Path(name), stack, args.scale)
         try:
             for row in rows:
