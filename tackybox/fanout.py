@@ -8,6 +8,7 @@ because the archive decides what it takes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
@@ -20,7 +21,16 @@ from tackybox.service import Stop
 from tackybox.spool import Entry, Lane, Outlet, Spool
 
 RESCAN_S = 2.0
-_BATCH_ENTRIES = 256
+_BATCH_ENTRIES = 256  # share one fsync of each outlet's directory, where there are several
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """An accepted item: its entry, in the lane that it is to wait in, and what was read of it."""
+
+    entry: Entry
+    header: Header
+    size_bytes: int
 
 
 def run(
@@ -40,30 +50,26 @@ def run(
     with spool.workspace("fanout"):
         while not stop.is_set():
             entries = spool.arrivals(_BATCH_ENTRIES)
-            for entry in entries:
-                _fan_out(spool, entry, outlets, rules, recorder, log)
-            for outlet in outlets if entries else ():
+            read = (_read(spool, entry, rules, recorder, log) for entry in entries)
+            arrivals = {arrival.entry: arrival for arrival in read if arrival is not None}
+            for entry in spool.fan_out(list(arrivals), outlets):
+                _note(arrivals[entry], outlets, recorder, log)
+            for outlet in outlets if arrivals else ():
                 outlet.bell.ring()
             if not entries:
                 wait(RESCAN_S)
 
 
-def _fan_out(
-    spool: Spool,
-    entry: Entry,
-    outlets: Sequence[Outlet],
-    rules: Sequence[LaneRule],
-    recorder: Recorder,
-    log: logs.Log,
-) -> None:
+def _read(
+    spool: Spool, entry: Entry, rules: Sequence[LaneRule], recorder: Recorder, log: logs.Log
+) -> _Arrival | None:
+    """What arrived as `entry`; None if it is not to be handed on."""
     item = entry.item
     try:
         header = read_header(entry.path)
         size_bytes = entry.path.stat().st_size
-        lane = _lane(header, entry.lane, rules)
-        spool.fan_out(entry, outlets, lane)
     except FileNotFoundError:
-        return  # moved on already
+        return None  # moved on already
     except DataError as error:
         spool.quarantine(entry, Reason.UNREADABLE)
         recorder.record(
@@ -71,13 +77,20 @@ def _fan_out(
             sop_instance_uid=item.sop_instance_uid, lane=entry.lane, detail=Reason.UNREADABLE,
         )  # fmt: skip
         log.error("quarantined", item=item.id, reason=Reason.UNREADABLE, exc=error)
-        return
+        return None
+    return _Arrival(replace(entry, lane=_lane(header, entry.lane, rules)), header, size_bytes)
+
+
+def _note(arrival: _Arrival, outlets: Sequence[Outlet], recorder: Recorder, log: logs.Log) -> None:
+    """Put on record that it was handed to `outlets`."""
+    entry, item = arrival.entry, arrival.entry.item
+    fields = arrival.header.event_fields()
     for outlet in outlets:
         recorder.record(
-            Kind.QUEUED, item=item.id, digest=item.digest, destination=outlet.name, lane=lane,
-            size_bytes=size_bytes, detail=header.problem, **header.event_fields(),
+            Kind.QUEUED, item=item.id, digest=item.digest, destination=outlet.name,
+            lane=entry.lane, size_bytes=arrival.size_bytes, detail=arrival.header.problem, **fields,
         )  # fmt: skip
-    log.info("queued", item=item.id, lane=lane, size_bytes=size_bytes)
+    log.info("queued", item=item.id, lane=entry.lane, size_bytes=arrival.size_bytes)
 
 
 def _lane(header: Header, lane: Lane, rules: Sequence[LaneRule]) -> Lane:

@@ -177,7 +177,7 @@ class Courier:
     def _outlet_needs(self, way: _Way) -> bool:
         """Whether receipts are still awaited over this road."""
         name = way.road.name
-        return self._doubts.concern(name) or any(True for _ in self._outlet.sent_entries(name))
+        return self._doubts.concern(name) or self._outlet.has_sent(name)
 
     def _open(self, way: _Way) -> None:
         try:

@@ -3,7 +3,7 @@
 A receipt "landed" moves an item from in hand to sent; "stored" frees it (with `release: stored`);
 absence proves nothing. When a mother answers with another spool identity than the one whose
 receipts were read so far, or has lost her receipts, all that she signed for and that is still
-here is queued again.
+here is queued again (`requeue` moves it, in the background).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from daughter.pusher.doubt import Doubts
+from daughter.pusher.requeue import Requeue
 from daughter.pusher.rsync import Answer, Road
 from daughter.pusher.trouble import ReceiptsLostError, RoadError
 from mysql_utilities.events import Kind
@@ -41,6 +42,7 @@ class Settlement:
         self._doubts = doubts
         self._recorder = recorder
         self._log = logs.get("settlement")
+        self._requeue = Requeue(outlet, recorder)
 
     def meet(self, road: Road) -> None:
         """`road` was opened: see whether hers is still the spool that signed for our items."""
@@ -50,7 +52,11 @@ class Settlement:
             self._outlet.set_bookmark(road.name, road.identity, 0)
 
     def settle(self, road: Road) -> None:
-        """Act on all receipts that `road` has for us; raises RoadError."""
+        """Act on all receipts that `road` has for us; raises RoadError.
+
+        Raises OSError, too, if what is lost could not be queued again.
+        """
+        self._requeue.check()
         doubtful = self._doubts.of(road.name)
         try:
             while self._settle_some(road):
@@ -86,14 +92,13 @@ class Settlement:
             raise RoadError(f"{failed} of {len(entries)} items did not arrive whole; sent again")
 
     def send_again(self, peer: str, why: str) -> None:
-        """Queue again everything that `peer` has signed for and that is still here."""
-        count = 0
-        for entry in list(self._outlet.sent_entries(peer)):
-            self._outlet.send_again(entry)
-            self._record(Kind.REQUEUED, peer, entry, detail=why)
-            count += 1
-        if count:
-            self._log.warning("queued again", mother=peer, items=count, reason=why)
+        """Queue again everything that `peer` has signed for and that is still here.
+
+        Decided when this returns, whatever is killed then; carried out in the background.
+        """
+        if self._outlet.has_sent(peer):
+            self._outlet.lose_sent(peer)
+            self._requeue.begin(peer, why)
 
     def _settle_some(self, road: Road) -> bool:
         """One request's worth; whether there may be more."""
@@ -166,10 +171,11 @@ class Settlement:
         if missing_bytes <= 0:
             return
         count = 0
-        for entry in sorted(self._outlet.sent_entries(peer), key=lambda entry: entry.item):
-            if missing_bytes <= 0:
-                break
-            missing_bytes -= entry.path.stat().st_size
+        while missing_bytes > 0 and (entry := self._outlet.oldest_sent(peer)):
+            try:
+                missing_bytes -= entry.path.stat().st_size
+            except FileNotFoundError:
+                continue  # released by a receipt since the window was made
             self._release(peer, entry, "low space here: landed at the mother, not yet stored")
             count += 1
         if count:

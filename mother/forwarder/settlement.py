@@ -23,6 +23,7 @@ from tackybox.spool import Entry, Outlet, Receipt, ReceiptKind, ReceiptLog, Spoo
 _FIRST_DELAY_S = 5.0
 _GATHER_S = 0.5
 _GATHER_ITEMS = 64
+_RECOVERED_ITEMS = 256  # then as long a pause as they took
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,30 @@ class Settlement:
         self._lock = threading.Lock()
         self._receipts: list[tuple[Entry, ReceiptKind, str]] = []
         self._gathered_since_s = 0.0
+        self._failure: Exception | None = None
 
     def recover(self) -> None:
-        """Finish what a killed process left: items in hand wait again, "done" ones are signed."""
-        items = self._outlet.recover()
-        for entry in self._outlet.entries(State.DONE):
-            self._receipt(entry, ReceiptKind.STORED, self._outlet.name)
-            self.sign(gather=True)
-        self.sign()
-        if items:
+        """Finish what a killed process left: items in hand wait again, "done" ones are signed.
+
+        These in the background: where another archive is down, there may be a million of them.
+        """
+        if items := self._outlet.recover():
             self._log.info("put back after an abrupt end", outlet=self._outlet.name, items=items)
+        threading.Thread(target=self._sign_done, name="recovery", daemon=True).start()
+
+    def _sign_done(self) -> None:
+        try:
+            began_s = time.monotonic()
+            for count, entry in enumerate(self._outlet.entries(State.DONE), start=1):
+                if self._spool.is_complete(entry):
+                    self._receipt(entry, ReceiptKind.STORED, self._outlet.name)
+                    self.sign(gather=True)
+                if count % _RECOVERED_ITEMS == 0:  # deliveries go before
+                    time.sleep(time.monotonic() - began_s)
+                    began_s = time.monotonic()
+            self.sign()
+        except Exception as error:  # the disk, most likely: who signs next raises it
+            self._failure = error
 
     def forwarding(self, case: Case, address: ArchiveAddress) -> None:
         """Its C-STORE begins."""
@@ -116,7 +131,12 @@ class Settlement:
         self._receipt(entry, ReceiptKind.QUARANTINED, f"{self._outlet.name} {reason}")
 
     def sign(self, *, gather: bool = False) -> None:
-        """Make the receipts durable that are owed; with `gather` only if there are enough."""
+        """Make the receipts durable that are owed; with `gather` only if there are enough.
+
+        Raises OSError, also if that failed in the background.
+        """
+        if self._failure is not None:
+            raise self._failure
         with self._lock:
             waited_s = time.monotonic() - self._gathered_since_s
             if not self._receipts or (

@@ -55,14 +55,19 @@ class Entry:
     @classmethod
     def at(cls, path: Path) -> Entry:
         """The entry at `path`, whose parent directory is its lane; raises DataError if not one."""
-        name, _, suffix = path.name.partition("~")
+        return cls.named(path.parent, path.name)
+
+    @classmethod
+    def named(cls, directory: Path, file_name: str) -> Entry:
+        """The entry called `file_name` in `directory`, which is its lane; raises DataError."""
+        name, _, suffix = file_name.partition("~")
         attempts, _, due_s = suffix.partition("~")
         try:
-            lane = Lane(path.parent.name)
+            lane = Lane(directory.name)
             counts = (int(attempts), int(due_s)) if suffix else (0, 0)
         except ValueError as error:
             raise DataError("a file in the spool is not where an item can be") from error
-        return cls(Item.parse(name), lane, path, *counts)
+        return cls(Item.parse(name), lane, directory / file_name, *counts)
 
     @property
     def file_name(self) -> str:

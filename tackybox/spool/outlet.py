@@ -4,22 +4,27 @@ One process at a time works an outlet (`Spool.work_outlet` holds the lock); its 
 the object. Every move is one rename within the spool, so that a kill at any line leaves the item
 in exactly one state; none of them needs an fsync, because the state it might fall back to after a
 power cut is an earlier one, from which the item is delivered again.
+
+Memory and the cost of a claim do not grow with the queue: what is next is known from windows
+(`tackybox.spool.window`), what is walked through is streamed, in no order.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
+import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tackybox.errors import DataError
 from tackybox.spool.bell import Bell
 from tackybox.spool.durable import fsync_directory, make_directory, names, write_atomically
 from tackybox.spool.entry import Entry, Lane, State
-from tackybox.spool.window import Window
+from tackybox.spool.renewal import adopt, move, renew
+from tackybox.spool.window import Window, mark_of
+
+_LOST = "~"  # behind a peer's name: what she had signed for, to be queued again
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +47,46 @@ class Outlet:
                 make_directory(self.directory(state, lane))
         make_directory(self.root / State.SENT)
         self.bell = Bell(self.root / "bell")
-        self._windows = {lane: Window(self.directory(State.NEW, lane)) for lane in Lane}
-        self._claiming = threading.Lock()
+        self._waiting = {
+            lane: Window(self.directory(State.NEW, lane), renewable=True) for lane in Lane
+        }
+        self._deferred = {
+            lane: Window(self.directory(State.DEFERRED, lane), by_due=True, renewable=True)
+            for lane in Lane
+        }
+        self._sent: dict[Path, Window] = {}
+        self._seen_empty: dict[Path, int | None] = {}
 
     def directory(self, state: State, lane: Lane) -> Path:
         """Where entries of `lane` stand in `state` (not for SENT, which is per peer)."""
         return self.root / state / lane
 
     def claim(self, limit: int, lanes: Iterable[Lane] = tuple(Lane)) -> list[Entry]:
-        """Move up to `limit` entries into hand: higher lanes first, in each the due ones first."""
+        """Move up to `limit` entries of one lane into hand, the highest in which something waits.
+
+        Those that were deferred and are due come first. No lower lane is looked at.
+        """
         claimed: list[Entry] = []
-        with self._claiming:
-            for lane in lanes:
-                for source in (self._due(lane, limit), self._windows[lane].take(limit)):
-                    for entry in source[: limit - len(claimed)]:
+        for lane in lanes:
+            for window in (self._deferred[lane], self._waiting[lane]):
+                while entries := window.take(limit - len(claimed)):
+                    for entry in entries:
                         with contextlib.suppress(FileNotFoundError):
                             claimed.append(self._move(entry, State.ACTIVE, entry.file_name))
-                    if len(claimed) >= limit:
-                        return claimed
+            if claimed:
+                break
         return claimed
 
     def put_back(self, entry: Entry) -> None:
         """From in hand back to waiting, without counting an attempt."""
-        self._move(entry, State.NEW, entry.file_name)
-        self._windows[entry.lane].forget()
+        self._waiting[entry.lane].put(self._move(entry, State.NEW, entry.file_name))
 
     def defer(self, entry: Entry, due_s: float) -> Entry:
         """From in hand to the next attempt at `due_s` (Unix time); counts one attempt."""
-        attempts = entry.attempts + 1
-        return self._move(entry, State.DEFERRED, f"{entry.item.name}~{attempts}~{int(due_s)}")
+        counted = replace(entry, attempts=entry.attempts + 1, due_s=int(due_s))
+        later = self._move(counted, State.DEFERRED, counted.file_name)
+        self._deferred[entry.lane].put(later)
+        return later
 
     def quarantine(self, entry: Entry, reason: str) -> Entry:
         """Out of the queue, visibly, under `reason` (a word of `tackybox.reasons`)."""
@@ -85,6 +101,52 @@ class Outlet:
         for lane in Lane:
             yield from _entries(self.root / State.SENT / peer / lane)
 
+    def has_sent(self, peer: str) -> bool:
+        """Whether anything is here that `peer` signed for. Costs little, however often asked."""
+        return not all(self._is_empty(self.root / State.SENT / peer / lane) for lane in Lane)
+
+    def oldest_sent(self, peer: str) -> Entry | None:
+        """The oldest entry that `peer` signed for; the next one with the next call, then None.
+
+        It may be gone by now. Those that were handed out and stay come again after a while.
+        """
+        found: list[Entry] = []
+        for lane in Lane:
+            directory = self.root / State.SENT / peer / lane
+            found += self._sent.setdefault(directory, Window(directory)).take(1)
+        found.sort(key=lambda entry: entry.item)
+        for entry in found[1:]:
+            self._sent[entry.path.parent].put(entry)
+        return found[0] if found else None
+
+    def lose_sent(self, peer: str) -> None:
+        """Have all that `peer` signed for queued again: from now on, durably, it is `lost`."""
+        sent = self.root / State.SENT
+        with contextlib.suppress(FileNotFoundError):
+            (sent / peer).rename(sent / f"{peer}{_LOST}{uuid.uuid4().hex}")
+        fsync_directory(sent)
+
+    def has_lost(self) -> bool:
+        """Whether something may be `lost`."""
+        return any(_LOST in name for name in self.peers())
+
+    def lost(self) -> Iterator[tuple[str, Entry]]:
+        """What is to be queued again, each with the peer that had signed for it.
+
+        Only for one thread at a time; it is to move each entry, or to come again.
+        """
+        for name in self.peers():
+            peer, mark, _ = name.partition(_LOST)
+            if mark:
+                for lane in Lane:
+                    directory = self.root / State.SENT / name / lane
+                    for entry in _entries(directory):
+                        yield peer, entry
+                    with contextlib.suppress(OSError):  # not all of it was moved
+                        directory.rmdir()
+                with contextlib.suppress(OSError):
+                    (self.root / State.SENT / name).rmdir()
+
     def sync_sent(self, peer: str) -> None:
         """Make what was moved to "signed for by `peer`" durable there."""
         for lane in Lane:
@@ -93,7 +155,7 @@ class Outlet:
                 fsync_directory(directory)
 
     def peers(self) -> list[str]:
-        """The peers that ever signed for something."""
+        """The peers that ever signed for something; for what is lost, names that are no peer's."""
         return sorted(names(self.root / State.SENT))
 
     def bookmark(self, peer: str) -> tuple[str, int]:
@@ -114,15 +176,15 @@ class Outlet:
 
     def find(self, item_name: str) -> Entry | None:
         """The entry under `item_name`, waiting or signed for by any peer, if it is still here."""
-        tops = [self.root / State.NEW, *(self.root / State.SENT / peer for peer in self.peers())]
+        tops = [*(self.root / State.SENT / peer for peer in self.peers()), self.root / State.NEW]
         for top in tops:
             for lane in Lane:
                 if (top / lane / item_name).exists():
-                    return Entry.at(top / lane / item_name)
+                    return Entry.named(top / lane, item_name)
         return None
 
     def send_again(self, entry: Entry) -> None:
-        """From "signed for" back to waiting: the peer has lost it, or another one takes over."""
+        """From "signed for" or "lost" back to waiting."""
         self.put_back(entry)
 
     def release(self, entry: Entry) -> None:
@@ -141,10 +203,19 @@ class Outlet:
     def recover(self) -> int:
         """Put back all that a killed process had in hand; returns how many."""
         count = 0
-        for entry in list(self.entries(State.ACTIVE)):
+        for entry in self.entries(State.ACTIVE):
             self.put_back(entry)
             count += 1
         return count
+
+    def adopt(self) -> None:
+        """Finish what a killed worker had begun with the directories. For the worker, at start."""
+        for state in (State.NEW, State.DEFERRED):
+            for lane in Lane:
+                adopt(self.directory(state, lane))
+        for peer in self.peers():
+            for lane in Lane:
+                adopt(self.root / State.SENT / peer / lane)
 
     def holds(self, entry: Entry) -> bool:
         """Whether a copy of `entry` stands in this queue (deferred ones not looked at)."""
@@ -158,32 +229,40 @@ class Outlet:
         directories = [self.directory(state, lane)]
         if state is State.SENT:
             directories = [self.root / state / peer / lane for peer in self.peers()]
-        count, oldest = 0, ""
+        count, oldest = 0, None
         for directory in directories:
             for name in names(directory):
                 count += 1
-                if not oldest or name < oldest.rpartition("/")[2]:
-                    oldest = f"{directory}/{name}"
-        return Tally(count, Entry.at(Path(oldest)) if oldest else None)
+                if oldest is None or name < oldest[0]:
+                    oldest = name, directory
+        return Tally(count, Entry.named(oldest[1], oldest[0]) if oldest else None)
 
     def next_due_s(self) -> float | None:
-        """When the next deferred entry is due (Unix time), or None."""
-        return min((entry.due_s for entry in self.entries(State.DEFERRED)), default=None)
+        """When the next deferred entry is due (Unix time; 0: maybe now), or None."""
+        due_s = [window.next_due_s() for window in self._deferred.values()]
+        return min((one for one in due_s if one is not None), default=None)
 
-    def _due(self, lane: Lane, limit: int) -> list[Entry]:
-        now_s = time.time()
-        due: list[Entry] = []
-        for entry in _entries(self.directory(State.DEFERRED, lane)):
-            if entry.due_s <= now_s:
-                due.append(entry)
-                if len(due) >= limit:
-                    break
-        return due
+    @property
+    def passes(self) -> int:
+        """How many times this object has read a directory through to find what is next."""
+        windows = (*self._waiting.values(), *self._deferred.values())
+        return sum(window.passes for window in windows)
+
+    def _is_empty(self, directory: Path) -> bool:
+        mark = mark_of(directory)
+        if mark is not None and self._seen_empty.get(directory) == mark:
+            return True
+        for _ in names(directory):
+            return False
+        self._seen_empty[directory] = mark
+        with contextlib.suppress(FileNotFoundError):  # nothing was ever signed for in this lane
+            renew(directory)
+        return True
 
     def _move(self, entry: Entry, state: State, name: str) -> Entry:
         path = self.directory(state, entry.lane) / name
-        entry.path.rename(path)
-        return Entry.at(path)
+        move(entry.path, path)
+        return replace(entry, path=path)
 
 
 def _rename(entry: Entry, directory: Path) -> Entry:
@@ -193,10 +272,10 @@ def _rename(entry: Entry, directory: Path) -> Entry:
     except FileNotFoundError:
         make_directory(directory)
         entry.path.rename(path)
-    return Entry.at(path)
+    return Entry(entry.item, entry.lane, path)
 
 
 def _entries(directory: Path) -> Iterator[Entry]:
     for name in names(directory):
         with contextlib.suppress(DataError):
-            yield Entry.at(directory / name)
+            yield Entry.named(directory, name)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tackybox.errors import SpoolError
@@ -23,6 +24,7 @@ from tackybox.spool.durable import (
 )
 from tackybox.spool.entry import Entry, Lane, State
 from tackybox.spool.outlet import Outlet
+from tackybox.spool.renewal import link, move
 from tackybox.spool.window import Window
 
 BOX = "_box"  # stands for an outlet in quarantine where an item never came to any
@@ -113,26 +115,32 @@ class Spool:
         return Draft(workspace, sync, self.root / "new", origin, transfer_syntax_uid)
 
     def arrivals(self, limit: int) -> list[Entry]:
-        """Up to `limit` accepted entries that are not fanned out yet, higher lanes first."""
-        found: list[Entry] = []
+        """Up to `limit` accepted entries that are not fanned out yet, of the highest lane that has
+        any; no lower lane is looked at."""
         for lane in Lane:
-            found += self._windows[lane].take(limit - len(found))
-        return found
+            if found := self._windows[lane].take(limit):
+                return found
+        return []
 
-    def fan_out(self, entry: Entry, outlets: Sequence[Outlet], lane: Lane) -> None:
-        """Hand `entry` to every one of `outlets` in `lane`: a link each, and a rename for the last.
+    def fan_out(self, entries: Sequence[Entry], outlets: Sequence[Outlet]) -> Iterator[Entry]:
+        """Hand each of `entries` to every one of `outlets`, in its `lane`, wherever its file is.
 
-        The rename comes when the links are durable, so that an interrupted call is simply made
-        again, and the count of links never falls before every outlet has its own.
+        A link for each outlet and a rename for the last. The renames come when all links are
+        durable, so that an interrupted call is simply made again, and the count of links never
+        falls before every outlet has its own. Yields each of them as it is handed over, and is to
+        be iterated to the end; passes over one that is gone.
         """
-        here = replace(entry, lane=lane)
         *others, last = outlets
         for outlet in others:
-            directory = outlet.directory(State.NEW, lane)
-            if not outlet.holds(here):
-                os.link(entry.path, directory / entry.item.name)
-            fsync_directory(directory)
-        entry.path.rename(last.directory(State.NEW, lane) / entry.item.name)
+            lanes = {entry.lane for entry in entries if _link(entry, outlet)}
+            for lane in lanes:
+                fsync_directory(outlet.directory(State.NEW, lane))
+        for entry in entries:
+            try:
+                move(entry.path, last.directory(State.NEW, entry.lane) / entry.item.name)
+            except FileNotFoundError:
+                continue
+            yield entry
 
     def count_links(self) -> int:
         """How many links to items stand in the spool on their way; quarantine is not counted."""
@@ -149,6 +157,7 @@ class Spool:
         """The outlet `name`, for the one process that works it; SpoolError if another does."""
         outlet = Outlet(self.root, name)
         with sole_worker(outlet.root, "worker of an outlet"):
+            outlet.adopt()
             yield outlet
 
     def outlets(self) -> list[Outlet]:
@@ -156,12 +165,12 @@ class Spool:
         return [Outlet(self.root, name) for name in sorted(names(self.root / "out"))]
 
     def is_complete(self, entry: Entry) -> bool:
-        """Whether every outlet that `entry` was handed to is done with it."""
+        """Whether every outlet that the "done" `entry` was handed to is done with it."""
         try:
             links = entry.path.stat().st_nlink
         except FileNotFoundError:
             return False  # another outlet's worker has completed it already
-        return links == len(self._done_paths(entry))
+        return links == 1 or links == len(self._done_paths(entry))
 
     def complete(self, entry: Entry) -> None:
         """Free all copies of `entry`. Only when `is_complete`, after its receipt is durable."""
@@ -186,6 +195,16 @@ class Spool:
                     for name in sorted(names(directory)):
                         yield Quarantined(outlet, reason, Entry.at(directory / name))
 
+    def count_quarantined(self) -> Counter[tuple[str, Lane]]:
+        """How many stand in quarantine, for each outlet and lane."""
+        counts: Counter[tuple[str, Lane]] = Counter()
+        top = self.root / "quarantine"
+        for outlet in names(top):
+            for reason in names(top / outlet):
+                for lane in Lane:
+                    counts[outlet, lane] += sum(1 for _ in names(top / outlet / reason / lane))
+        return counts
+
     def retry(self, quarantined: Quarantined) -> None:
         """Put an entry from quarantine back to the beginning of the way it was on."""
         entry = quarantined.entry
@@ -194,7 +213,7 @@ class Spool:
         if quarantined.outlet != BOX:
             outlet = Outlet(self.root, quarantined.outlet)
             target, bell = outlet.root / State.NEW, outlet.bell
-        entry.path.rename(target / entry.lane / entry.item.name)
+        move(entry.path, target / entry.lane / entry.item.name)
         bell.ring()
 
     def space(self) -> Space:
@@ -203,11 +222,19 @@ class Spool:
         return Space(fs.f_bavail * fs.f_frsize, fs.f_blocks * fs.f_frsize, fs.f_favail, fs.f_files)
 
     def _done_paths(self, entry: Entry) -> list[Path]:
-        paths = (
-            self.root / "out" / outlet / State.DONE / entry.lane / entry.item.name
-            for outlet in names(self.root / "out")
-        )
+        place = f"{State.DONE}/{entry.lane}/{entry.item.name}"
+        paths = (self.root / "out" / outlet / place for outlet in names(self.root / "out"))
         return [path for path in paths if path.exists()]
+
+
+def _link(entry: Entry, outlet: Outlet) -> bool:
+    """A link for `outlet`, unless an interrupted call has made it; whether the file is there."""
+    try:
+        if entry.path.stat().st_nlink == 1 or not outlet.holds(entry):
+            link(entry.path, outlet.directory(State.NEW, entry.lane) / entry.item.name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _identity(root: Path) -> str:

@@ -13,6 +13,7 @@ from tackybox.config import MotherConfig
 from tackybox.config.addresses import parse_archive, parse_archives
 from tackybox.item import part10_head, read_header
 from tackybox.spool import Entry, Lane, Outlet, ReceiptLog, Spool, State
+from tests.peers import wait_until
 
 ARCHIVE = parse_archive("A@127.0.0.1:104")
 
@@ -47,7 +48,7 @@ def item(spool: Spool, outlets: list[Outlet]) -> None:
     ):
         draft.write_head(head)
         entry = draft.accept(Lane.MEDIUM, "1.2.3")
-    spool.fan_out(entry, outlets, Lane.MEDIUM)
+    assert list(spool.fan_out([entry], outlets))
 
 
 def store(settled: Settlement, entry: Entry) -> None:
@@ -78,8 +79,8 @@ def test_killed_between_done_and_receipt(spool: Spool, recorder: Recorder) -> No
     store(settlement(spool, outlet, recorder), outlet.claim(1)[0])
     assert receipts(spool) == []
     settlement(spool, outlet, recorder).recover()
+    wait_until(lambda: not list(outlet.entries(State.DONE)), "it is signed for")
     assert receipts(spool) == ["stored"]
-    assert not list(outlet.entries(State.DONE))
 
 
 def test_killed_with_an_item_in_hand(spool: Spool, recorder: Recorder) -> None:

@@ -56,7 +56,7 @@ class Filled:
 
     def hand_out(self, entry: Entry, *outlets: str) -> None:
         """Fan `entry` out."""
-        self.spool.fan_out(entry, [Outlet(self.root, name) for name in outlets], entry.lane)
+        list(self.spool.fan_out([entry], [Outlet(self.root, name) for name in outlets]))
 
     def claim(self, outlet: str, count: int = 1) -> tuple[Outlet, list[Entry]]:
         """Take `count` entries in hand."""
