@@ -257,6 +257,11 @@ _KIND = FIELDS.index("kind")
 _AT = FIELDS.index("at")
 _EMPTY: dict[str, Any] = {name: "" if name in MAX_LENGTHS else None for name in FIELDS}
 _as_row: Callable[[dict[str, Any]], tuple[Any, ...]] = operator.itemgetter(*FIELDS)
+_TEXT_LENGTHS = (*MAX_LENGTHS.values(), 32, 26)
+_texts: Callable[[tuple[Any, ...]], tuple[Any, ...]] = operator.itemgetter(
+    *map(FIELDS.index, (*MAX_LENGTHS, "event_id", "at"))
+)
+_KINDS = frozenset(kind.value for kind in Kind)
 _quoted = json.encoder.encode_basestring_ascii
 
 
@@ -287,8 +292,15 @@ def rows_of(lines: Sequence[bytes]) -> Iterator[tuple[Any, ...] | None]:
 
 
 def clean_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A database row in the order of FIELDS, as `Event.from_row(row).to_row()` gives it.
-    Raises ValueError for a row that is none."""
+    """A database row in the order of FIELDS as `Event.from_row(row).to_row()`, which it is already
+    unless somebody wrote into the database by hand. Raises ValueError for a row that is none."""
+    try:
+        texts = _texts(row)
+        is_clean = "".join(texts).isprintable() and row[_KIND] in _KINDS
+        if is_clean and all(map(operator.le, map(len, texts), _TEXT_LENGTHS)):
+            return row
+    except (IndexError, TypeError):
+        pass
     return Event.from_row(row).to_row()
 
 

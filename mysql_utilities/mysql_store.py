@@ -1,8 +1,8 @@
 """The journal on a MySQL or MariaDB server (schema: tackybox.sql).
 
 Contract: every wait on the server has a limit (connect, read, write, row lock); inserts are
-idempotent by event_id; values are always bound. TLS is used where the server offers it, without
-checking its certificate.
+idempotent by event_id; every value is bound or escaped by the driver. TLS is used where the
+server offers it, without checking its certificate.
 
 Not promised: that a value of an error message came through: messages of the server may quote
 data, so errors here say only what kind it was and its number.
@@ -23,7 +23,8 @@ import pymysql
 from pymysql.constants import ER
 
 from mysql_utilities.errors import JournalError, JournalSchemaError
-from mysql_utilities.events import Event
+from mysql_utilities.events import FIELDS, Event
+from mysql_utilities.multi_row import insert_statements
 from mysql_utilities.statements import for_pymysql, statements
 
 SCHEMA_VERSION = 2
@@ -156,7 +157,7 @@ class MysqlStore:
             self._connection.begin()
             try:
                 self._execute(_SQL["begin_shipment"], {"journal_id": "try"})
-                self._insert([event])
+                self._insert([event.to_row()])
             finally:
                 if self._connection.open:
                     self._connection.rollback()
@@ -164,13 +165,12 @@ class MysqlStore:
     def insert_events(self, events: Iterable[Event]) -> int:
         """Inserts all or nothing, with a commit; returns how many were new."""
         with self.transaction():
-            return self._insert(events)
+            return self._insert([event.to_row() for event in events])
 
-    def _insert(self, events: Iterable[Event]) -> int:
-        rows = [event.to_row() for event in events]
+    def _insert(self, rows: Iterable[tuple[Any, ...]]) -> int:
         with self._connection.cursor() as cursor:
-            # PyMySQL makes multi-row statements of this, each below its max_stmt_length.
-            return int(cursor.executemany(_SQL["insert_event"], rows) or 0)
+            inserts = insert_statements(rows, lambda text: cursor.mogrify("%s", (text,)))
+            return sum(cursor.execute(statement) for statement in inserts)
 
     def shipped_through(self, journal_id: str) -> tuple[int, str]:
         """Sequence number and event_id up to which the server was given this journal; (0, "")
@@ -179,13 +179,14 @@ class MysqlStore:
         ((seq, event_id),) = self.rows(_SQL["shipped_through"], {"journal_id": journal_id})
         return int(seq), str(event_id)
 
-    def take_shipment(self, journal_id: str, batch: list[tuple[int, Event]]) -> None:
-        """Inserts a batch and notes how far the journal is here now. Within `transaction()`."""
-        self._insert(event for _, event in batch)
-        seq, event = batch[-1]
+    def take_shipment(self, journal_id: str, last_seq: int, rows: list[tuple[Any, ...]]) -> None:
+        """Inserts clean rows and notes that the journal is here up to the last of them, which
+        bears `last_seq`. Within `transaction()`."""
+        self._insert(rows)
+        event_id = rows[-1][FIELDS.index("event_id")]
         self._execute(
             _SQL["note_shipment"],
-            {"journal_id": journal_id, "last_seq": seq, "last_event_id": event.event_id},
+            {"journal_id": journal_id, "last_seq": last_seq, "last_event_id": event_id},
         )
 
     @contextmanager

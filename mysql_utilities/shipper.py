@@ -22,13 +22,19 @@ from typing import Protocol
 
 from mysql_utilities.drain import sqlite_path
 from mysql_utilities.errors import JournalError
+from mysql_utilities.events import clean_row
 from mysql_utilities.mysql_store import MysqlAddress, MysqlStore
 from mysql_utilities.sqlite_store import SqliteStore
 
-BATCH_EVENTS = 500
-POLL_S = 1.0
+BATCH_EVENTS = 2000
+"""What goes in one transaction; less after a failure, so that a slow server is not asked for what
+it can't do in time."""
+POLL_S = 0.5
+ASK_EVERY_S = 10.0
+"""How often a server is asked how far it is when there is nothing to ship."""
 RETRY_MIN_S = 1.0
 RETRY_MAX_S = 60.0
+_LEAST_EVENTS = 50
 _COMPLAIN_EVERY_S = 60.0
 
 _log = logging.getLogger(__name__)
@@ -51,7 +57,10 @@ class Shipper:
         self._path = sqlite_path(journal_dir)
         self._address = address
         self._timeout_s = timeout_s
+        self._journal: SqliteStore | None = None
         self._server: MysqlStore | None = None
+        self._batch_events = BATCH_EVENTS
+        self._asked_at = float("-inf")
         self._noted = (0, "")
         self._complaint = ""
         self._complained_at = float("-inf")
@@ -62,11 +71,18 @@ class Shipper:
         if not self._path.exists():
             return 0
         try:
-            with SqliteStore(self._path, create=False) as journal:
-                return self._ship(journal)
+            return self._ship(self._opened())
         except BaseException:
             self.close()
             raise
+
+    def _opened(self) -> SqliteStore:
+        if self._journal is not None and not self._journal.is_in_place():
+            self._journal.close()
+            self._journal = None
+        if self._journal is None:
+            self._journal = SqliteStore(self._path, create=False)
+        return self._journal
 
     def _ship(self, journal: SqliteStore) -> int:
         if self._server is None:
@@ -76,11 +92,14 @@ class Shipper:
             if seq and journal.event_id_at(seq) != event_id:
                 _log.warning("journal: it is not the one shipped before; shipping all of it again")
                 seq = 0
-            batch = journal.read_after(seq, BATCH_EVENTS)
-            if batch:
-                self._server.take_shipment(journal.journal_id, batch)
-        self._note(journal, batch[-1][0] if batch else seq)
-        return len(batch)
+            found = journal.rows_after(seq, self._batch_events)
+            if found:
+                seq = found[-1][0]
+                rows = [clean_row(row[1:]) for row in found]
+                self._server.take_shipment(journal.journal_id, seq, rows)
+        self._note(journal, seq)
+        self._asked_at = time.monotonic()
+        return len(found)
 
     def _note(self, journal: SqliteStore, seq: int) -> None:
         if self._noted != (seq, journal.journal_id):
@@ -89,28 +108,44 @@ class Shipper:
                 journal.note_shipped(str(self._address), seq)
                 self._noted = (seq, journal.journal_id)
 
+    def _is_due(self) -> bool:
+        """Whether there is something to ship, or the server may have lost something. Asks the
+        server nothing."""
+        if time.monotonic() >= self._asked_at + ASK_EVERY_S or not self._path.exists():
+            return True
+        journal = self._opened()
+        return self._noted != (journal.last_seq(), journal.journal_id)
+
     def run(self, stop: Stop) -> None:
         """Ships until told to stop; never raises for what may pass."""
         failures = 0
         while not stop.is_set():
             try:
-                shipped = self.ship_once()
+                shipped = self.ship_once() if self._is_due() else 0
                 if failures:
                     _log.info("journal: shipping to %s goes on", self._address)
                 failures = 0
-                if shipped < BATCH_EVENTS:
+                if shipped < self._batch_events:
                     stop.wait(POLL_S)
+                else:
+                    # A tenth more, so that what was too much is not tried again at once.
+                    self._batch_events = min(BATCH_EVENTS, shipped + 1 + shipped // 10)
             except Exception as error:  # evidence must never end a box's process
                 failures += 1
+                self.close()
+                self._batch_events = max(_LEAST_EVENTS, self._batch_events // 2)
                 self._complain(error)
                 stop.wait(retry_delay_s(failures))
         self.close()
 
     def close(self) -> None:
-        """Lets go of the server."""
+        """Lets go of the server and of the journal."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
 
     def _complain(self, error: Exception) -> None:
         what = str(error) if isinstance(error, JournalError) else type(error).__name__

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mysql_utilities.events import FIELDS, MAX_LENGTHS, Event, Kind, rows_of, to_line
+from mysql_utilities.events import FIELDS, MAX_LENGTHS, Event, Kind, clean_row, rows_of, to_line
 
 anything = st.text(st.characters(), max_size=1200)  # surrogates and NULs included
 texts = st.fixed_dictionaries(dict.fromkeys(MAX_LENGTHS, anything))
@@ -158,3 +158,36 @@ def test_lines_that_are_only_together_json_are_no_events() -> None:
     ]  # fmt: skip
     assert list(rows_of([good[:50], good[50:]])) == [None, None]
     assert list(rows_of([])) == []
+
+
+@given(kinds, moments, texts, numbers)
+def test_a_clean_row_is_left_as_it_is(
+    kind: Kind, at: datetime, text: dict[str, str], number: dict[str, Any]
+) -> None:
+    row = Event(kind=kind, at=at, **text, **number).to_row()
+    assert clean_row(row) == row
+
+
+@given(texts)
+def test_a_row_that_somebody_wrote_by_hand_is_cleaned(text: dict[str, str]) -> None:
+    event = Event(kind=Kind.GAP, box="b")
+    row = [text.get(name, value) for name, value in zip(FIELDS, event.to_row(), strict=True)]
+    clean = clean_row(tuple(row))
+    expected = Event(kind=Kind.GAP, at=event.at, event_id=event.event_id, **text)
+    assert Event.from_row(clean) == expected
+    for value, max_length in zip(clean, map(MAX_LENGTHS.get, FIELDS), strict=True):
+        assert max_length is None or len(value) <= max_length
+        assert "\x1f" not in str(value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("kind", "OTHER"), ("at", "yesterday"), ("box", None)])
+def test_a_row_that_is_no_event(name: str, value: Any) -> None:
+    row = list(Event(kind=Kind.GAP, box="b").to_row())
+    row[FIELDS.index(name)] = value
+    if value is None:
+        assert clean_row(tuple(row))[1] == ""
+        return
+    if name == "at":
+        row[FIELDS.index("detail")] = "\n"  # or else it is the server that refuses it
+    with pytest.raises(ValueError, match=r"OTHER|isoformat"):
+        clean_row(tuple(row))

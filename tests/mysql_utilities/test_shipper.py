@@ -221,3 +221,66 @@ def test_waits_grow_up_to_a_cap() -> None:
     for failures in range(1, 200):
         ceiling_s = min(shipper_module.RETRY_MAX_S, 2.0 ** (failures - 1))
         assert ceiling_s / 2 <= retry_delay_s(failures) <= ceiling_s
+
+
+def test_an_idle_shipper_leaves_the_server_alone_but_looks_after_it(
+    server: Any, tmp_path: Path, journey: Callable[[int], list[Event]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(shipper_module, "POLL_S", 0.01)
+    monkeypatch.setattr(shipper_module, "ASK_EVERY_S", 3600.0)
+    address = server.database()
+    shipper = Shipper(tmp_path, address)
+    asked = []
+    ship_once = shipper.ship_once
+    monkeypatch.setattr(shipper, "ship_once", lambda: asked.append(1) or ship_once())
+    with running(shipper):
+        fill(tmp_path, journey(5))
+        until(lambda: len(shipped(address)) == len(journey(5)))
+        time.sleep(0.2)
+        count = len(asked)
+        time.sleep(0.3)
+        assert len(asked) == count
+        fill(tmp_path, journey(6))
+        until(lambda: shipped(address) == embedded(tmp_path))
+        monkeypatch.setattr(shipper_module, "ASK_EVERY_S", 0.0)
+        server.as_root("DELETE FROM event; DELETE FROM shipment", address.database)
+        until(lambda: shipped(address) == embedded(tmp_path))
+
+
+def test_batches_shrink_after_failures_and_grow_again(
+    server: Any, tmp_path: Path, journey: Callable[[int], list[Event]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name in ("POLL_S", "RETRY_MIN_S", "RETRY_MAX_S"):
+        monkeypatch.setattr(shipper_module, name, 0.01)
+    address = server.database()
+    fill(tmp_path, journey(300))  # 2,396 events
+    sizes = []
+
+    def take(self: MysqlStore, journal_id: str, last_seq: int, rows: list[Any]) -> None:
+        sizes.append(len(rows))
+        if len(rows) > 100:
+            raise JournalError("too slow for so many")
+        really(self, journal_id, last_seq, rows)
+
+    really = MysqlStore.take_shipment
+    monkeypatch.setattr(MysqlStore, "take_shipment", take)
+    with running(Shipper(tmp_path, address)):
+        until(lambda: len(shipped(address)) == len(journey(300)))
+    assert shipped(address) == embedded(tmp_path)
+    assert sizes[0] == 2000
+    assert sizes[:7] == [2000, 1000, 500, 250, 125, 62, 69]
+
+
+def test_what_somebody_wrote_into_the_journal_by_hand_goes_along(
+    server: Any, tmp_path: Path, journey: Callable[[int], list[Event]]
+) -> None:
+    address = server.database()
+    fill(tmp_path, journey(3))
+    with SqliteStore(sqlite_path(tmp_path)) as store:
+        store.rows("UPDATE event SET detail = :much, lane = 'a' || char(31) || 'b'",
+                   {"much": "x" * 5000})  # fmt: skip
+    assert ship_all(tmp_path, address) == len(journey(3))
+    assert shipped(address) == embedded(tmp_path)
+    assert {event.lane for event in shipped(address)} == {"a b"}
