@@ -54,7 +54,9 @@ def _receiver() -> str:
         receiver_address(config), calling_aet=config.aet, timeouts=Timeouts(_ANSWER_S, _ANSWER_S)
     )
     # One that has as many associations as it allows is at work.
-    return "" if result.ok or result.failure is Failure.REJECTED else result.message
+    if not result.ok and result.failure is not Failure.REJECTED:
+        return result.message
+    return _silent(config, "receiver")
 
 
 def _inbox() -> str:
@@ -70,6 +72,10 @@ def _inbox() -> str:
 def _children(load: Callable[[], DaughterConfig | MotherConfig], part: str) -> str:
     config: BoxConfig = load()
     Spool.open(config.spool)
+    return _silent(config, part)
+
+
+def _silent(config: BoxConfig, part: str) -> str:
     silent = Pulse(config.spool, part).silent()
     return f"no sign of life of {', '.join(silent)}" if silent else ""
 

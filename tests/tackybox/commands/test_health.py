@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -59,11 +60,17 @@ def test_each_daemon_is_healthy_while_it_works_and_not_when_it_does_not(
 
 def test_a_frozen_receiver_is_not_healthy(boxes: tuple[Daughter, Mother]) -> None:
     receiver = boxes[0].receiver
-    receiver.signal(signal.SIGSTOP)
+    assert receiver.process is not None
+    pid = receiver.process.pid
+    workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert workers
+    for worker in workers:
+        os.kill(int(worker), signal.SIGSTOP)
     try:
         assert health(receiver, "daughter.receiver").returncode == 1
     finally:
-        receiver.signal(signal.SIGCONT)
+        for worker in workers:
+            os.kill(int(worker), signal.SIGCONT)
     wait_until(lambda: health(receiver, "daughter.receiver").returncode == 0, "it is healthy again")
 
 
