@@ -1,8 +1,9 @@
 """One carrier: takes items from the outlet and stores them over an association of its own.
 
-The association is kept open while there is work and negotiated for exactly the (SOP class, transfer
-syntax) pairs that wait, with the uncompressed syntaxes beside them; pairs seen lately stay in, as
-far as 128 contexts reach. Each item ends in exactly one of: stored, deferred, quarantined, or put
+The association is kept open while there is work and negotiated for the (SOP class, transfer syntax)
+pairs of what comes, with the uncompressed syntaxes beside them; pairs seen lately stay in, as far
+as 128 contexts reach. While the archive answers for one item, the next is claimed and verified; so
+a carrier holds at most two. Each item ends in exactly one of: stored, deferred, quarantined, or put
 back untried. No item can hold up another: what fails is set aside with its own due time.
 """
 
@@ -11,32 +12,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mother.forwarder.preparation import Preparation, Ready
 from mother.forwarder.presence import Presence
 from mother.forwarder.settlement import Case, Settlement
+from mother.forwarder.width import Width
 from tackybox import logs, statuses
 from tackybox.config import ArchiveAddress, MotherConfig
 from tackybox.dimse.association import MAX_CONTEXTS, AssociationError, Failure, Pair, Timeouts
 from tackybox.dimse.convert import convert
 from tackybox.dimse.elements import NotConvertible
+from tackybox.dimse.payload import Payload
 from tackybox.dimse.scu import (
     FALLBACKS,
     Source,
     StorageAssociation,
     StoreResult,
     acceptable_syntaxes,
-    batches,
     uid_name,
     with_fallbacks,
 )
-from tackybox.errors import DataError
-from tackybox.item import digest_of, read_header
 from tackybox.reasons import Reason, for_status
 from tackybox.service import Backoff, Stop
-from tackybox.spool import Entry, Outlet
 from tackybox.statuses import Disposition
 
 _LOSSES_BEFORE_QUARANTINE = 5
@@ -102,27 +102,34 @@ class Openings:
 
 
 class Carrier:
-    """Delivers what it is handed; for one thread."""
+    """Delivers one item after the other; for one thread.
+
+    `is_needed` says whether it should go on to the next.
+    """
 
     def __init__(
         self,
         config: MotherConfig,
-        outlet: Outlet,
         presence: Presence,
         settlement: Settlement,
+        preparation: Preparation,
         losses: Losses,
         openings: Openings,
+        width: Width,
         workspace: Path,
         stop: Stop,
+        is_needed: Callable[[], bool],
     ) -> None:
         self._config = config
-        self._outlet = outlet
         self._presence = presence
         self._settlement = settlement
+        self._preparation = preparation
         self._losses = losses
         self._openings = openings
+        self._width = width
         self._workspace = workspace
         self._stop = stop
+        self._is_needed = is_needed
         self._log = logs.get("carrier")
         self._backoff = Backoff(1.0, config.backoff_cap_s)
         self._association: StorageAssociation | None = None
@@ -130,15 +137,42 @@ class Carrier:
         self._contexts: list[Pair] = []
         self._opened_at_s = 0.0
         self._busy_at_s = 0.0
+        self._next: Ready | None = None
+        self._failure: Exception | None = None
 
-    def deliver(self, entries: Sequence[Entry], address: ArchiveAddress) -> None:
-        """Deal with all of `entries`, which are in hand; those not tried are put back."""
-        cases = [case for entry in entries if (case := self._examine(entry, address))]
-        pairs = [_pair(case) for case in cases]
-        for contexts in batches(with_fallbacks(pairs)):
-            some = [case for case, pair in zip(cases, pairs, strict=True) if pair in contexts]
-            self._deliver(some, contexts, address)
+    def take(self, address: ArchiveAddress) -> bool:
+        """Take the next item into hand; False if nothing waits, or it is not needed any more.
+
+        Raises what preparing an item failed with.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._next is None and self._is_needed():
+            self._next = self._preparation.next(address)
+        return self._next is not None
+
+    def deliver(self, address: ArchiveAddress) -> None:
+        """Deal with the item in hand."""
+        if self._next is None:
+            return
+        association = self._associate(self._next.source.pair, address)
+        if association is None:
+            self.let_go()
+            return
+        ready, self._next = self._next, None
+        try:
+            self._send(association, ready, address)
+        except Exception as error:  # whatever it is, the next item has its turn
+            self._failed(ready.case, address, error)
+        finally:
+            ready.payload.close()
         self._busy_at_s = time.monotonic()
+
+    def let_go(self) -> None:
+        """Put back what was not begun."""
+        if self._next is not None:
+            ready, self._next = self._next, None
+            self._preparation.put_back(ready)
 
     @property
     def is_associated(self) -> bool:
@@ -156,42 +190,34 @@ class Carrier:
             self._association.close()
             self._association = None
 
-    def _deliver(
-        self, cases: Sequence[Case], contexts: Sequence[Pair], address: ArchiveAddress
-    ) -> None:
-        left = list(cases)
-        while left:
-            association = self._associate(contexts, address)
-            if association is None:
-                break
-            if _pair(left[0]) not in association.accepted and self._is_old():
-                self.rest()  # somebody may have enabled it there meanwhile
-                continue
-            case = left.pop(0)
-            try:
-                self._send(association, case, address)
-            except Exception as error:  # whatever it is, the next item has its turn
-                self._failed(case, address, error)
-        for case in left:
-            self._outlet.put_back(case.entry)
+    def _prepare(self) -> None:
+        """Have the next item ready; runs while an answer is awaited, so it must not raise."""
+        address = self._presence.current
+        if address is None or self._stop.is_set() or not self._is_needed():
+            return
+        try:
+            self._next = self._preparation.next(address)
+        except Exception as error:
+            self._failure = error
 
-    def _associate(
-        self, contexts: Sequence[Pair], address: ArchiveAddress
-    ) -> StorageAssociation | None:
-        """The association that was negotiated for `contexts`, or None if all must wait."""
+    def _associate(self, pair: Pair, address: ArchiveAddress) -> StorageAssociation | None:
+        """An association that was negotiated for `pair`, or None if all must wait."""
         if self._stop.is_set() or self._presence.current != address:
             self.rest()
             return None
         kept = self._association
-        known = self._address == address and set(contexts) <= set(self._contexts)
+        known = self._address == address and pair in self._contexts
         if kept is not None and known and (kept.is_open or not kept.accepted):
-            return kept
+            # Where it was refused long ago, somebody may have enabled it meanwhile.
+            is_settled = pair in kept.accepted or not self._is_old()
+            if is_settled:
+                return kept
         self.rest()
-        recent = [context for context in self._contexts if context not in set(contexts)]
-        if self._address != address:
-            recent = []
-        self._contexts = [*contexts, *recent][:MAX_CONTEXTS]
+        wanted = with_fallbacks([pair])
+        recent = self._contexts if self._address == address else []
+        self._contexts = list(dict.fromkeys([*wanted, *recent]))[:MAX_CONTEXTS]
         self._address = address
+        began_s = time.monotonic()
         try:
             with self._openings.one():
                 self._association = StorageAssociation.open(
@@ -202,7 +228,7 @@ class Carrier:
                     max_pdu_bytes=self._config.max_pdu_bytes,
                 )
         except AssociationError as error:
-            self._not_opened(error, address)
+            self._not_opened(error, address, began_s)
             return None
         self._backoff.reset()
         self._opened_at_s = time.monotonic()
@@ -211,39 +237,25 @@ class Carrier:
     def _is_old(self) -> bool:
         return time.monotonic() - self._opened_at_s > _NEGOTIATE_AGAIN_S
 
-    def _not_opened(self, error: AssociationError, address: ArchiveAddress) -> None:
+    def _not_opened(self, error: AssociationError, address: ArchiveAddress, began_s: float) -> None:
         self._log.warning("no association", archive=address, reason=str(error))
+        # A rejection may mean that the archive has no room for one more; others go on.
+        may_be_one_too_many = error.failure in (Failure.REJECTED, Failure.TIMED_OUT)
+        if may_be_one_too_many and self._width.refused(began_s, time.monotonic()):
+            return
         self._presence.failed(address, str(error), lost=error.failure is not Failure.REJECTED)
-        # A rejection may mean that the archive has no room for one more; others may go on.
         self._stop.wait(self._backoff.next())
 
-    def _examine(self, entry: Entry, address: ArchiveAddress) -> Case | None:
-        """The item's header; None if it had to be put into quarantine."""
-        case = Case(entry, None, 0)
-        try:
-            case = Case(entry, read_header(entry.path), entry.path.stat().st_size)
-            if digest_of(entry.path) == entry.item.digest:
-                return case
-            reason, detail = Reason.DIGEST_DIFFERS, "its digest is not the one in its name"
-        except DataError as error:
-            reason, detail = Reason.UNREADABLE, str(error)
-        except FileNotFoundError:
-            return None  # somebody took it away
-        except OSError as error:
-            reason, detail = Reason.UNREADABLE, error.strerror or "the disk does not say why"
-        self._settlement.quarantined(case, address, reason, detail=detail)
-        return None
-
-    def _send(self, association: StorageAssociation, case: Case, address: ArchiveAddress) -> None:
-        source = _source(case)
+    def _send(self, association: StorageAssociation, ready: Ready, address: ArchiveAddress) -> None:
+        case, source = ready.case, ready.source
         if source.pair in association.accepted:
-            self._store(association, case, source, address)
+            self._store(association, case, source, address, payload=ready.payload)
             return
         target = next(
             (s for s in FALLBACKS if Pair(source.sop_class_uid, s) in association.accepted), None
         )
         if target is None:
-            self._not_accepted(association, case, address, "")
+            self._not_accepted(association, case, source.pair, address, "")
             return
         file = self._workspace / f"{threading.get_ident()}.dcm"
         try:
@@ -252,14 +264,18 @@ class Carrier:
             self._settlement.converted(case, address, detail)
             self._store(association, case, converted, address, f"converted from {detail}")
         except NotConvertible as error:
-            self._not_accepted(association, case, address, str(error))
+            self._not_accepted(association, case, source.pair, address, str(error))
         finally:
             file.unlink(missing_ok=True)
 
     def _not_accepted(
-        self, association: StorageAssociation, case: Case, address: ArchiveAddress, why: str
+        self,
+        association: StorageAssociation,
+        case: Case,
+        pair: Pair,
+        address: ArchiveAddress,
+        why: str,
     ) -> None:
-        pair = _pair(case)
         if not association.accepts_class(pair.sop_class_uid):
             detail = f"{address} does not accept {uid_name(pair.sop_class_uid)} objects"
             self._settlement.quarantined(case, address, Reason.SOP_CLASS_REFUSED, detail=detail)
@@ -286,10 +302,16 @@ class Carrier:
         source: Source,
         address: ArchiveAddress,
         remark: str = "",
+        payload: Payload | None = None,
     ) -> None:
         self._settlement.forwarding(case, address)
         try:
-            result = association.store(source, priority=case.entry.lane.priority)
+            result = association.store(
+                source,
+                priority=case.entry.lane.priority,
+                payload=payload,
+                meanwhile=self._prepare,
+            )
         except OSError as error:
             detail = f"it can't be read: {error.strerror}"
             self._settlement.quarantined(case, address, Reason.UNREADABLE, detail=detail)
@@ -310,6 +332,7 @@ class Carrier:
                 case, address, status=status, duration_s=duration_s, detail=detail
             )
             self._losses.stored()
+            self._width.stored(case.size_bytes, time.monotonic())
             self._presence.proved(address)
             return
         detail = outcome.meaning
@@ -349,20 +372,5 @@ class Carrier:
             )
 
     def _timeouts(self) -> Timeouts:
-        return Timeouts(self._config.connect_timeout_s, self._config.dimse_timeout_s)
-
-
-def _pair(case: Case) -> Pair:
-    return _source(case).pair
-
-
-def _source(case: Case) -> Source:
-    if case.header is None:
-        raise DataError("an item without a header can't be sent")
-    return Source(
-        case.entry.path,
-        case.header.dataset_offset,
-        case.header.sop_class_uid,
-        case.header.sop_instance_uid,
-        case.header.transfer_syntax_uid,
-    )
+        connect_s, answer_s = self._config.connect_timeout_s, self._config.dimse_timeout_s
+        return Timeouts(connect_s, answer_s, min(connect_s, answer_s))

@@ -32,6 +32,7 @@ class Presence:
         self._recorder = recorder
         self._log = logs.get("presence")
         self._lock = threading.Lock()
+        self._woken = threading.Event()
         self._backoff = Backoff(_FIRST_WAIT_S, config.backoff_cap_s)
         self._current: ArchiveAddress | None = None
         self._check_at_s = 0.0  # monotonic
@@ -49,6 +50,15 @@ class Presence:
         """Seconds until `check` has something to do."""
         with self._lock:
             return max(0.0, self._check_at_s - time.monotonic())
+
+    def wait(self) -> None:
+        """Wait until `check` has something to do."""
+        self._woken.wait(self.due_in_s())
+        self._woken.clear()
+
+    def wake(self) -> None:
+        """End a `wait`."""
+        self._woken.set()
 
     def proved(self, address: ArchiveAddress) -> None:
         """An item was stored: the archive is alive and takes things."""
@@ -71,6 +81,7 @@ class Presence:
             self._current = None
             self._check_at_s = 0.0
             wait_s = self._pause() if pause else 0.0
+        self.wake()
         if pause:
             self._tell_down(address, why, wait_s)
 

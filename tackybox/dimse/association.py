@@ -55,10 +55,14 @@ _ENDED_BY_PEER = frozenset({Failure.ABORTED, Failure.RELEASED, Failure.CLOSED})
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to wait for a TCP connection, and for any sign of life after it."""
+    """Seconds to wait for a TCP connection, and for any sign of life after it.
+
+    `open_s`: for the answer to an association request, if it is not `answer_s`.
+    """
 
     connect_s: float = 10.0
     answer_s: float = 60.0
+    open_s: float | None = None
 
 
 class Association:
@@ -93,6 +97,7 @@ class Association:
         )
         connection = _connect(address, timeouts)
         try:
+            connection.allow_answer(timeouts.open_s or timeouts.answer_s)
             terms = negotiation.read_answer(*_ask(connection, negotiation.request_pdu, address))
         except AssociationError as error:
             if error.failure in (Failure.MALFORMED, Failure.TIMED_OUT):
