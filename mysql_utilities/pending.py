@@ -17,7 +17,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from mysql_utilities.events import Event
 
@@ -113,14 +113,28 @@ def orphans(pending_dir: Path) -> Iterator[PendingFile]:
             os.close(fd)
 
 
+def pending_files(pending_dir: Path) -> Iterator[BinaryIO]:
+    """All pending files, open for a reader who takes nothing away, those written to last coming
+    last; what can't be opened is passed over."""
+
+    def written_at(path: Path) -> float:
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime
+        return 0.0
+
+    for path in sorted(pending_dir.glob(f"*{_SUFFIX}"), key=written_at):
+        try:
+            file = path.open("rb")
+        except OSError:
+            continue  # unlinked meanwhile, or another user's
+        with file:
+            yield file
+
+
 def read_events(pending_dir: Path) -> Iterator[Event]:
     """What stands in all pending files now, for a reader that takes nothing away; lines that
     can't be read, a line still being written among them, are passed over."""
-    for path in pending_dir.glob(f"*{_SUFFIX}"):
-        try:
-            with path.open("rb") as file:
-                while line := file.readline(CHUNK_BYTES):
-                    with contextlib.suppress(ValueError):
-                        yield Event.from_json(line)
-        except OSError:
-            continue  # emptied into the database and unlinked meanwhile, or another user's
+    for file in pending_files(pending_dir):
+        while line := file.readline(CHUNK_BYTES):
+            with contextlib.suppress(ValueError):
+                yield Event.from_json(line)

@@ -25,3 +25,23 @@ FROM event WHERE seq > :seq AND at >= :since;
 -- name: last_box
 -- Whose journal this is.
 SELECT box FROM event ORDER BY seq DESC LIMIT 1;
+
+-- name: has_event
+-- Whether an event has come into the embedded journal.
+SELECT 1 FROM event WHERE event_id = :event_id;
+
+-- name: last_at
+-- When the event happened that came last.
+SELECT at FROM event ORDER BY seq DESC LIMIT 1;
+
+-- name: at_after
+-- When the first event after a sequence number happened.
+SELECT at FROM event WHERE seq > :seq ORDER BY seq LIMIT 1;
+
+-- name: range
+-- The first and the last sequence number; 1 and 0 in an empty journal.
+SELECT coalesce(min(seq), 1), coalesce(max(seq), 0) FROM event;
+
+-- name: servers
+-- How far each server was shipped.
+SELECT server, last_seq FROM shipped;

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from mysql_utilities import lag
 from tackybox.commands import journal, output
 from tackybox.commands.opening import add_spool_argument, open_spool
 from tackybox.config import BoxConfig, DaughterConfig, MotherConfig
@@ -78,6 +79,7 @@ class Status:
     not_fanned_out: int
     before_outlets_quarantined: int
     outlets: list[OutletStatus]
+    journal: lag.Lag
     attention: list[str]
 
 
@@ -128,6 +130,7 @@ def read(spool: Spool, config: DaughterConfig | MotherConfig | None) -> Status:
         not_fanned_out=sum(1 for lane in Lane for _ in names(spool.root / "new" / lane)),
         before_outlets_quarantined=before,
         outlets=outlets,
+        journal=lag.read(spool.journal, config.sql if config else None),
         attention=[],
     )
     status.attention.extend(_attention(status, config))
@@ -210,6 +213,7 @@ def _print(status: Status) -> None:
         console.print(last)
     console.print()
     console.print(output.cell(_space(status)), soft_wrap=True)
+    console.print(output.cell(_lag(status.journal, status.at)), soft_wrap=True)
     for sentence in status.attention:
         console.print(output.cell(f"! {sentence}"), style="bold", soft_wrap=True)
 
@@ -237,3 +241,22 @@ def _space(status: Status) -> str:
         return f"{text}; nothing came in of late to foretell how long it will do"
     rate = output.size(status.inflow_bytes_per_hour)
     return f"{text}; at {rate} per hour enough for {output.duration(status.hours_left * 3600)}"
+
+
+def _lag(found: lag.Lag, now: datetime) -> str:
+    """How far the journal is behind, which is nothing that a person must mend."""
+
+    def ago(at: datetime | None) -> str:
+        return output.duration((now - at).total_seconds() if at else None)
+
+    text = f"Journal: last step {ago(found.last_at)} ago" if found.last_at else "Journal: no step"
+    pending = found.pending
+    if pending.events or pending.uncounted_bytes:
+        more = " at least" if pending.uncounted_bytes else ""
+        size = output.size(pending.size_bytes + pending.uncounted_bytes)
+        text += f";{more} {pending.events} not yet in it ({size}, for {ago(pending.oldest_at)})"
+    for server in found.servers:
+        text += f"; {server.server} "
+        behind = f"lacks {server.events} (for {ago(server.oldest_at)})"
+        text += behind if server.events else "has all"
+    return text

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mysql_utilities.events import Kind
+from mysql_utilities.events import Event, Kind
 from tackybox.spool import Lane
 
 SETTINGS = {
@@ -136,3 +136,23 @@ def test_too_little_space_wants_attention(tackybox, box, settings):
     result = tackybox("status --json", **settings)
     assert result.code == 1
     assert "nothing more is accepted" in result.json["attention"][0]
+
+
+def test_how_far_the_journal_is_behind_changes_no_exit_code(tackybox, box, settings):
+    settings["TACKYBOX_SQL"] = "tackybox:w0rd@db:3306/journal"
+    box.record(Kind.OUTLET_UP, destination="a_1")
+    pending = box.spool.journal / "pending"
+    line = Event(kind=Kind.RECEIVED, box="north", item="i").to_json() + "\n"
+    (pending / "dead.jsonl").write_text(line)
+    result = tackybox("status --json", **settings)
+    assert (result.code, result.json["attention"]) == (0, [])
+    journal = result.json["journal"]
+    assert journal["pending"]["events"] == 1
+    assert journal["pending"]["size_bytes"] == len(line)
+    (server,) = journal["servers"]
+    assert (server["server"], server["events"]) == ("tackybox@db:3306/journal", 1)
+    assert datetime.fromisoformat(server["oldest_at"]) == datetime.fromisoformat(journal["last_at"])
+    people = tackybox("status", **settings)
+    assert "; 1 not yet in it (" in people.out
+    assert "; tackybox@db:3306/journal lacks 1 (for " in people.out
+    assert "w0rd" not in result.out + people.out
