@@ -42,6 +42,9 @@ class Outlet:
         self.name = name
         self.root = root / "out" / name
         self._quarantine = root / "quarantine" / name
+        self._directories = {
+            (state, lane): self.root / state / lane for state in State for lane in Lane
+        }
         for state in (State.NEW, State.ACTIVE, State.DEFERRED, State.DONE):
             for lane in Lane:
                 make_directory(self.directory(state, lane))
@@ -59,23 +62,19 @@ class Outlet:
 
     def directory(self, state: State, lane: Lane) -> Path:
         """Where entries of `lane` stand in `state` (not for SENT, which is per peer)."""
-        return self.root / state / lane
+        return self._directories[state, lane]
 
     def claim(self, limit: int, lanes: Iterable[Lane] = tuple(Lane)) -> list[Entry]:
         """Move up to `limit` entries of one lane into hand, the highest in which something waits.
 
         Those that were deferred and are due come first. No lower lane is looked at.
         """
-        claimed: list[Entry] = []
         for lane in lanes:
-            for window in (self._deferred[lane], self._waiting[lane]):
-                while entries := window.take(limit - len(claimed)):
-                    for entry in entries:
-                        with contextlib.suppress(FileNotFoundError):
-                            claimed.append(self._move(entry, State.ACTIVE, entry.file_name))
+            claimed = self._claim_from(self._deferred[lane], limit)
+            claimed += self._claim_from(self._waiting[lane], limit - len(claimed))
             if claimed:
-                break
-        return claimed
+                return claimed
+        return []
 
     def put_back(self, entry: Entry) -> None:
         """From in hand back to waiting, without counting an attempt."""
@@ -247,6 +246,15 @@ class Outlet:
         """How many times this object has read a directory through to find what is next."""
         windows = (*self._waiting.values(), *self._deferred.values())
         return sum(window.passes for window in windows)
+
+    def _claim_from(self, window: Window, limit: int) -> list[Entry]:
+        """Up to `limit` of what is next; at least one if there is any."""
+        claimed: list[Entry] = []
+        while not claimed and (entries := window.take(limit)):
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    claimed.append(self._move(entry, State.ACTIVE, entry.file_name))
+        return claimed
 
     def _is_empty(self, directory: Path) -> bool:
         mark = mark_of(directory)

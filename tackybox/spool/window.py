@@ -20,12 +20,13 @@ from tackybox.spool.durable import names
 from tackybox.spool.entry import Entry
 from tackybox.spool.renewal import renew
 
-WINDOW_ENTRIES = 16_384
+WINDOW_ENTRIES = 8192
 RESCAN_S = 10.0
 _RESCAN_SHARE = 100
 # A change within a clock tick of the last one may leave the directory's time as it was.
 _SETTLED_NS = 100_000_000
 _DUE_DIGITS = 20
+_END = ":"  # sorts behind every key: keys begin with a digit
 
 
 def mark_of(directory: Path) -> int | None:
@@ -55,8 +56,8 @@ class Window:
         self._lock = threading.Lock()
         self._keys: list[str] = []  # in order; those before _at were handed out
         self._at = 0
-        # From this key on the directory may hold what the window does not; None: it holds all.
-        self._beyond: str | None = ""
+        # From this key on the directory may hold what the window does not; _END: it holds all.
+        self._beyond = ""
         self._mark: int | None = None
         self._look_again_at_s = 0.0
 
@@ -83,13 +84,15 @@ class Window:
         """`entry` was moved into the directory by this process, under its file name."""
         key = self._key(entry.path.name)
         with self._lock:
-            if key is None or (self._beyond is not None and key >= self._beyond):
+            if not "0" <= key < self._beyond:
                 return
             place = bisect.bisect_left(self._keys, key, self._at)
             if self._keys[place : place + 1] != [key]:
                 self._keys.insert(place, key)
             if len(self._keys) - self._at > 2 * WINDOW_ENTRIES:
-                self._keep(self._keys[self._at :])
+                del self._keys[: self._at]
+                self._at = 0
+                self._beyond = _cut(self._keys) or self._beyond
 
     def next_due_s(self) -> float | None:
         """When there may be something to take (Unix time; 0: now), or None if there is nothing."""
@@ -97,14 +100,14 @@ class Window:
             if self._must_look(time.time()):
                 self._look()
             key = self._keys[self._at] if self._at < len(self._keys) else self._beyond
-            return None if key is None else self._due_s(key)
+            return None if key == _END else self._due_s(key)
 
     def _must_look(self, now_s: float) -> bool:
         if time.monotonic() >= self._look_again_at_s:
             return True
         if self._at < len(self._keys):
             return False
-        if self._beyond is None:
+        if self._beyond == _END:
             return self._mark is None or self._mark != mark_of(self._directory)
         return self._due_s(self._beyond) <= now_s
 
@@ -113,40 +116,38 @@ class Window:
         self.passes += 1
         began_s = time.monotonic()
         self._mark = mark_of(self._directory)
-        self._beyond = None
+        self._keys, self._at, self._beyond = [], 0, ""
         keys: list[str] = []
+        beyond = _END
         for name in names(self._directory):
-            key = self._key(name)
-            if key is None or (self._beyond is not None and key >= self._beyond):
-                continue
-            keys.append(key)
-            if len(keys) >= 2 * WINDOW_ENTRIES:
-                self._keep(keys)
-                keys = self._keys
-        self._keep(keys)
+            key = self._key(name) if self._by_due else name
+            if "0" <= key < beyond:
+                keys.append(key)
+                if len(keys) >= 2 * WINDOW_ENTRIES:
+                    beyond = _cut(keys) or beyond
+        beyond = _cut(keys) or beyond
+        self._keys, self._beyond = keys, beyond
         if not self._keys and self._renewable:
             renew(self._directory)
         took_s = time.monotonic() - began_s
         self._look_again_at_s = time.monotonic() + max(RESCAN_S, took_s * _RESCAN_SHARE)
 
-    def _keep(self, keys: list[str]) -> None:
-        """Make the first of `keys` the window."""
-        keys.sort()
-        if len(keys) > WINDOW_ENTRIES:
-            self._beyond = keys[WINDOW_ENTRIES]
-            del keys[WINDOW_ENTRIES:]
-        self._keys, self._at = keys, 0
-
-    def _key(self, name: str) -> str | None:
-        """What the entry called `name` is sorted by; None if it can be none."""
-        if not name[0].isdigit():
-            return None
+    def _key(self, name: str) -> str:
+        """What the entry called `name` is sorted by; _END if it can be none."""
         if not self._by_due:
             return name
         due_s = name.rpartition("~")[2] if "~" in name else "0"
         if not due_s.isdecimal() or len(due_s) > _DUE_DIGITS:
-            return None
+            return _END
         return f"{due_s.zfill(_DUE_DIGITS)}\0{name}"
 
     def _due_s(self, key: str) -> float:
         return float(key[:_DUE_DIGITS]) if self._by_due and key else 0.0
+
+
+def _cut(keys: list[str]) -> str:
+    """Sort `keys` and keep the first of them; the first that was cut off, or ""."""
+    keys.sort()
+    beyond = keys[WINDOW_ENTRIES] if len(keys) > WINDOW_ENTRIES else ""
+    del keys[WINDOW_ENTRIES:]
+    return beyond

@@ -195,6 +195,7 @@ class Worked(RuleBasedStateMachine):
         assert len(self.window._keys) <= 3 * SIZE + 20
 
     def teardown(self) -> None:
+        self.window._look_again_at_s = 0.0  # as after RESCAN_S
         while self.window.next_due_s() not in (None, FAR_S):
             self.take(7)
         left = list(self.lane.iterdir())
