@@ -3,8 +3,10 @@
 To the first that works; or, in a group that shares, to the one that the item's study falls to.
 
 One forked child runs one courier. Its threads: `parallel` carriers that each take a batch, push it
-and have it signed for; a listener for the bell; and the main loop, which keeps the roads to the
-mothers open and acts on receipts. A push that failed after `commit` was asked is *in doubt*: those
+and have it signed for, the last of several for the high lane alone, so that a high item finds one
+free at once; a listener for the bell; and the main loop, which keeps the roads to the mothers open
+and acts on receipts. An item that arrives is taken at once, alone if it is: batches grow with what
+waits, up to a moment of the link. A push that failed after `commit` was asked is *in doubt*: those
 items stay in hand until the mother's receipts say what she has, because to send them again might
 store them twice, and to forget them might lose them.
 """
@@ -15,7 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from daughter.pusher import compression
+from daughter.pusher.compression import Compression
 from daughter.pusher.doubt import Doubts
 from daughter.pusher.rsync import Road
 from daughter.pusher.settlement import Settlement
@@ -26,12 +28,13 @@ from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.config import DaughterConfig, MotherGroup
 from tackybox.service import Backoff, Stop
-from tackybox.spool import Entry, Outlet, Spool, State
+from tackybox.spool import Entry, Lane, Outlet, Spool, State
 
 _TICK_S = 0.5
+_RESCAN_S = 2.0  # how often carriers look though no bell rang
 _FIRST_RETRY_S = 1.0
-_BATCH_LINK_S = 2.0  # a batch is about this long on the link, so that a high item soon follows
-_SMALLEST_BATCH_BYTES = 4 << 20
+_BATCH_LINK_S = 1.0  # a batch is about this long on the link, so that a high item soon follows
+_SMALLEST_BATCH_BYTES = 2 << 20
 _CLAIM_ENTRIES = 16
 _RATE_DECAY = 0.9
 # Where nothing is awaited (release: landed), receipts are read now and then all the same: a mother
@@ -58,6 +61,7 @@ class _Way:
         self.push_failed = False
         self.told = ""
         self.why = ""
+        self.compression = Compression()
 
     @property
     def down_s(self) -> float:
@@ -78,6 +82,12 @@ class _Way:
     def goes_wrong(self) -> None:
         """A push or a try to connect has failed."""
         self.failing_since_s = self.failing_since_s or time.monotonic()
+
+
+def _lanes_of_carriers(parallel: int) -> list[tuple[Lane, ...]]:
+    """The lanes that each of `parallel` carriers serves."""
+    every = tuple(Lane)
+    return [every] * parallel if parallel == 1 else [*[every] * (parallel - 1), (Lane.HIGH,)]
 
 
 def _since(at_s: float | None) -> float:
@@ -102,7 +112,11 @@ class Courier:
         self._stop = stop
         self._log = logs.get("courier")
         self._ways = [
-            _Way(Road(address, config), config.backoff_cap_s, config.receipts_interval_s)
+            _Way(
+                Road(address, config, outlet.root / State.ACTIVE),
+                config.backoff_cap_s,
+                config.receipts_interval_s,
+            )
             for address in group.alternatives
         ]
         self._sharing = group.sharing
@@ -111,6 +125,7 @@ class Courier:
         )
         self._settlement = Settlement(config, spool, outlet, self._doubts, recorder)
         self._look = threading.Condition()
+        self._rings = 0
         self._rate_bytes_s: float | None = None
         self._failure: Exception | None = None
 
@@ -120,8 +135,10 @@ class Courier:
         Raises what a carrier failed with, other than a road.
         """
         threads = [
-            threading.Thread(target=self._carry_all, name=f"carrier {n}", daemon=True)
-            for n in range(self._config.parallel)
+            threading.Thread(
+                target=self._carry_all, args=(lanes,), name=f"carrier {n}", daemon=True
+            )
+            for n, lanes in enumerate(_lanes_of_carriers(self._config.parallel))
         ]
         threads.append(threading.Thread(target=self._listen, name="bell", daemon=True))
         for thread in threads:
@@ -134,8 +151,7 @@ class Courier:
                 self._act_on_receipts()
                 self._fail_over()
         finally:
-            with self._look:
-                self._look.notify_all()
+            self._wake_carriers()
             for thread in threads:
                 thread.join(self._config.network_timeout_s)
             for way in self._ways:
@@ -143,9 +159,14 @@ class Courier:
 
     def _listen(self) -> None:
         while not self._stop.is_set():
-            self._outlet.bell.wait(_TICK_S, self._stop)
-            with self._look:
-                self._look.notify_all()
+            if self._outlet.bell.wait(_TICK_S, self._stop):
+                self._wake_carriers()
+
+    def _wake_carriers(self) -> None:
+        """Have each look again, also one that has just looked and is about to wait."""
+        with self._look:
+            self._rings += 1
+            self._look.notify_all()
 
     # --- the roads
 
@@ -160,7 +181,9 @@ class Courier:
         for way in self._ways:
             now_s = time.monotonic()
             if way.road.is_open:
-                if not self._is_wanted(way) and not self._outlet_needs(way):
+                if self._is_wanted(way):
+                    way.road.stand_by()
+                elif not self._outlet_needs(way):
                     way.road.close()
                 continue
             if way.down_since_s is None:
@@ -196,8 +219,7 @@ class Courier:
             )
         way.told = ""
         self._log.info("mother reached", mother=way.road.name, outlet=self._outlet.name)
-        with self._look:
-            self._look.notify_all()
+        self._wake_carriers()
 
     def _note_down(self, way: _Way, why: str) -> None:
         way.goes_wrong()
@@ -233,8 +255,7 @@ class Courier:
                 self._note_down(way, str(error))
             way.receipts_at_s = time.monotonic() + way.receipts_interval_s
         if self._doubts.put_back_cleared():
-            with self._look:
-                self._look.notify_all()
+            self._wake_carriers()
 
     def _fail_over(self) -> None:
         """Where another mother works, don't leave items for ever with one that is gone."""
@@ -249,16 +270,17 @@ class Courier:
 
     # --- the carriers
 
-    def _carry_all(self) -> None:
+    def _carry_all(self, lanes: Sequence[Lane]) -> None:
         try:
             while not self._stop.is_set():
-                self._carry()
+                self._carry(lanes)
         except Exception as error:  # the disk, most likely: the supervisor starts us afresh
             self._failure = error
 
-    def _carry(self) -> None:
+    def _carry(self, lanes: Sequence[Lane]) -> None:
         """Deliver one batch, or wait until there may be one."""
-        entries = self._claim() if self._first_open() is not None else []
+        rings = self._rings
+        entries = self._claim(lanes) if self._first_open() is not None else []
         by_way: dict[_Way | None, list[Entry]] = {}
         for entry in entries:
             by_way.setdefault(self._way_for(entry), []).append(entry)
@@ -272,7 +294,9 @@ class Courier:
                     self._failed(way, str(error))
         if not entries or None in by_way:
             with self._look:
-                self._look.wait(_TICK_S * 4)
+                self._look.wait_for(
+                    lambda: self._rings != rings or self._stop.is_set(), timeout=_RESCAN_S
+                )
 
     def _way_for(self, entry: Entry) -> _Way | None:
         """The way that `entry` goes now; None if it is to wait for a moment."""
@@ -286,39 +310,41 @@ class Courier:
                 break
         return None
 
-    def _claim(self) -> list[Entry]:
+    def _claim(self, lanes: Sequence[Lane]) -> list[Entry]:
         """A batch: bounded in items, and in bytes by what the link takes in a moment."""
         goal_bytes = min(
             self._config.batch_bytes,
             max(_SMALLEST_BATCH_BYTES, int((self._rate_bytes_s or 0.0) * _BATCH_LINK_S)),
         )
         batch: list[Entry] = []
-        size_bytes = 0
+        size_bytes, limit = 0, 1
         while size_bytes < goal_bytes and len(batch) < self._config.batch_items:
-            more = self._outlet.claim(min(_CLAIM_ENTRIES, self._config.batch_items - len(batch)))
+            more = self._outlet.claim(min(limit, self._config.batch_items - len(batch)), lanes)
             if not more:
                 break
             batch += more
             size_bytes += sum(entry.path.stat().st_size for entry in more)
+            # As many as seem to be missing, if the next ones are as large.
+            missing = (goal_bytes - size_bytes) * len(batch) // max(size_bytes, 1)
+            limit = max(1, min(_CLAIM_ENTRIES, missing))
         return batch
 
     def _deliver(self, way: _Way, entries: Sequence[Entry]) -> None:
         sizes_bytes = [entry.path.stat().st_size for entry in entries]
+        compress = self._compress(way, entries)
         started_s = time.monotonic()
         try:
-            way.road.push(
-                entries,
-                compress=self._compress(entries),
-                bandwidth_kib_s=-(-self._config.bandwidth_kib_s // self._config.parallel),
-            )
+            way.road.push(entries, compress=compress)
         except RoadError:
             for entry in entries:
                 self._outlet.put_back(entry)
             raise
-        pushed_s = time.monotonic()
-        rate_bytes_s = sum(sizes_bytes) / max(pushed_s - started_s, 1e-3)
-        # The best of late: a push of few small items tells of rsync's start, not of the link.
-        self._rate_bytes_s = max(rate_bytes_s, (self._rate_bytes_s or 0.0) * _RATE_DECAY)
+        push_s = time.monotonic() - started_s
+        way.compression.note(compress, sum(sizes_bytes), push_s)
+        # The best of late: a push of few small items tells of round trips, not of the link.
+        self._rate_bytes_s = max(
+            sum(sizes_bytes) / max(push_s, 1e-3), (self._rate_bytes_s or 0.0) * _RATE_DECAY
+        )
         try:
             answers = way.road.commit(entries, sizes_bytes)
         except RoadError:
@@ -329,10 +355,11 @@ class Courier:
             way.road.name, by_name, answers, duration_s=time.monotonic() - started_s
         )
         way.goes_well()
+        way.road.stand_by()
 
-    def _compress(self, entries: Sequence[Entry]) -> bool:
+    def _compress(self, way: _Way, entries: Sequence[Entry]) -> bool:
         if self._config.compress == "auto":
-            return compression.pays(entries, self._rate_bytes_s)
+            return way.compression.pays(entries)
         return self._config.compress == "always"
 
     def _failed(self, way: _Way, why: str) -> None:

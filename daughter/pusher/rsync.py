@@ -2,7 +2,8 @@
 
 One ssh connection is kept open; it runs the gate's `commit` and is at the same time the master
 that rsyncs and `receipts` are multiplexed over. It ends by itself when this process dies, because
-its standard input closes. Nothing here decides what becomes of an item.
+its standard input closes. While it is open rsyncs stand by. Nothing here decides what becomes of
+an item.
 
 Every wait is bounded. RoadError says in a sentence for people why the road does not work.
 """
@@ -10,21 +11,19 @@ Every wait is bounded. RoadError says in a sentence for people why the road does
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import select
 import shutil
-import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
 
 from daughter.pusher import trouble
+from daughter.pusher.group_commit import Answer, GroupCommit, Line
+from daughter.pusher.session import Session
+from daughter.pusher.standby import GOODBYE, Standbys
 from daughter.pusher.trouble import ReceiptsLostError, RoadError
 from tackybox.config import DaughterConfig, MotherAddress
 from tackybox.errors import DataError
@@ -33,10 +32,6 @@ from tackybox.spool import Entry, Receipt
 CONNECT_TIMEOUT_S = 15.0
 _PROTOCOL = 1
 _EX_DATAERR = 65
-# rsync(1): a file could not be read, or vanished. The others went; commit tells which.
-_SOME_FILES_FAILED = (23, 24)
-_LONGEST_LINE_BYTES = 16 << 20
-_SLOWEST_VERIFY_BYTES_S = 20e6  # what a mother on a poor disk hashes while we wait for her answer
 
 _SSH_CONFIG = """\
 Host mother
@@ -67,24 +62,21 @@ class ClockOffset:
     uncertainty_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The gate's answer for one announced item: landed, mismatch or missing."""
-
-    item_name: str
-    kind: str
-
-
 class Road:
     """A connection to `address` as `config` says; open it before anything else.
 
-    `push` may run in several threads at once; `commit` lets one after the other in.
+    Files are pushed from below `source`. `push` and `commit` may run in several threads at once.
     """
 
-    def __init__(self, address: MotherAddress, config: DaughterConfig) -> None:
+    def __init__(
+        self, address: MotherAddress, config: DaughterConfig, source: Path | None = None
+    ) -> None:
+        self._source = source or Path(os.devnull)
         self.name = address.name
         self.identity = ""
         self._timeout_s = config.network_timeout_s
+        self._compress = config.compress
+        self._bandwidth_kib_s = -(-config.bandwidth_kib_s // config.parallel)
         self._run_dir = Path(tempfile.mkdtemp(prefix="tackybox-road-"))
         self._config_file = self._run_dir / "ssh_config"
         self._config_file.write_text(
@@ -94,10 +86,11 @@ class Road:
                 connect_timeout_s=int(CONNECT_TIMEOUT_S),
             )
         )  # fmt: skip
-        self._session: _Session | None = None
-        self._asking: _Session | None = None
+        self._session: Session | None = None
+        self._asking: Session | None = None
+        self._commits: GroupCommit | None = None
+        self._standbys: Standbys | None = None
         self._greeted = False
-        self._committing = threading.Lock()
 
     @property
     def is_open(self) -> bool:
@@ -115,6 +108,8 @@ class Road:
             if greeting.get("protocol") != _PROTOCOL:
                 raise RoadError("it speaks another version of the protocol; update the older box")
             self.identity = str(greeting["spool"])
+            self._commits = GroupCommit(self._session, self._timeout_s)
+            self._standbys = Standbys(self._rsync, compress=self._compress != "never")
             self._greeted = True
         except KeyError as error:
             self.close()
@@ -126,6 +121,10 @@ class Road:
     def close(self) -> None:
         """End the connection; what runs over it fails."""
         self._greeted = False
+        self._commits = None
+        standbys, self._standbys = self._standbys, None
+        if standbys is not None:
+            standbys.close()
         asking, self._asking = self._asking, None
         session, self._session = self._session, None
         for one in (asking, session):
@@ -163,50 +162,49 @@ class Road:
         finally:
             session.close()
 
-    def push(self, entries: Sequence[Entry], *, compress: bool, bandwidth_kib_s: int) -> None:
-        """Copy the files of `entries`, all below one `active/` directory, to the mother.
+    def stand_by(self) -> None:
+        """Have rsyncs stand by, so that a push finds one; to be asked again now and then."""
+        if self._standbys is not None:
+            self._standbys.refill()
+
+    def push(self, entries: Sequence[Entry], *, compress: bool) -> None:
+        """Copy the files of `entries`, all below `source`, to the mother.
 
         Raises RoadError. That it returns is no proof of anything: only `commit`'s answer is.
         """
+        standbys = self._standbys
+        if standbys is None:
+            raise RoadError("the connection is closed")
+        files = (os.fsencode(entry.path.relative_to(self._source)) for entry in entries)
+        standbys.push(b"".join(file + b"\0" for file in files), compress=compress)
+
+    def _rsync(self, compress: bool) -> list[str]:
         command = [
             "rsync", "--files-from=-", "--from0", "--no-relative", "--partial-dir=.partial",
-            f"--timeout={int(self._timeout_s)}", "-e", f"ssh -F {self._config_file}",
+            f"--timeout={int(self._timeout_s)}", GOODBYE[0], "-e", f"ssh -F {self._config_file}",
         ]  # fmt: skip
         if compress:
             command += ["--compress", "--compress-choice=zstd", "--compress-level=1"]
-        if bandwidth_kib_s:
-            command.append(f"--bwlimit={bandwidth_kib_s}")
-        top = entries[0].path.parent.parent
-        files = b"\0".join(os.fsencode(entry.path.relative_to(top)) for entry in entries)
-        # A session of its own: a terminal's Ctrl-C is for us to act on, not for rsync.
-        done = subprocess.run(
-            [*command, f"{top}/", "mother:."], input=files, capture_output=True, check=False,
-            start_new_session=True,
-        )  # fmt: skip
-        if done.returncode and done.returncode not in _SOME_FILES_FAILED:
-            raise trouble.in_words(done.stderr, f"rsync ended with code {done.returncode}")
+        if self._bandwidth_kib_s:
+            command.append(f"--bwlimit={self._bandwidth_kib_s}")
+        return [*command, f"{self._source}/", "mother:."]
 
-    def commit(self, entries: Sequence[Entry], sizes_bytes: Sequence[int]) -> list[Answer]:
+    def commit(self, entries: Sequence[Entry], sizes_bytes: Sequence[int]) -> Sequence[Answer]:
         """Have the gate verify and sign for what was pushed; raises RoadError.
+
+        There may be answers for other carriers' items among hers.
 
         After a RoadError it is unknown whether she signed: her receipts tell.
         """
-        items = [
-            {"name": entry.item.name, "lane": entry.lane, "size_bytes": size_bytes}
-            for entry, size_bytes in zip(entries, sizes_bytes, strict=True)
-        ]
-        line = json.dumps({"items": items}, separators=(",", ":")).encode() + b"\n"
-        verify_s = sum(sizes_bytes) / _SLOWEST_VERIFY_BYTES_S
-        with self._committing:
-            session = self._session
-            if session is None:
-                raise RoadError("the connection is closed")
-            session.write(line, self._timeout_s)
-            answer = session.read_answer(self._timeout_s + verify_s)
-        try:
-            return [Answer(str(a["name"]), str(a["kind"])) for a in answer["answers"]]
-        except (KeyError, TypeError) as error:
-            raise trouble.no_gate() from error
+        commits = self._commits
+        if commits is None:
+            raise RoadError("the connection is closed")
+        return commits.commit(
+            [
+                Line(entry.item.name, entry.lane, size_bytes)
+                for entry, size_bytes in zip(entries, sizes_bytes, strict=True)
+            ]
+        )
 
     def receipts(self, cursor: int) -> list[tuple[int, Receipt]]:
         """Her receipts from `cursor` on, each with the cursor behind it; raises RoadError.
@@ -237,104 +235,10 @@ class Road:
                 with contextlib.suppress(DataError):
                     yield int(behind), Receipt.from_line(text)
 
-    def _begin(self, request: str, *options: str) -> _Session:
+    def _begin(self, request: str, *options: str) -> Session:
         """Start `request` at the gate."""
         command = ["ssh", "-F", str(self._config_file), *options, "mother", request]
-        return _Session(command, self._run_dir / f"stderr-{request.partition(' ')[0]}")
-
-
-class _Session:
-    """A request that runs at the mother's gate: lines to it, lines from it, every wait bounded.
-
-    It ends by itself when this process dies, because its standard input closes.
-    """
-
-    def __init__(self, command: list[str], stderr: Path) -> None:
-        self._stderr = stderr
-        self._rest = b""
-        with stderr.open("wb") as file:
-            # A session of its own: a terminal's Ctrl-C is for us to act on, not for ssh.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, bufsize=0,
-                start_new_session=True,
-            )  # fmt: skip
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it still runs."""
-        return self._process.poll() is None
-
-    @property
-    def exit_code(self) -> int | None:
-        """What it ended with; None while it runs."""
-        return self._process.poll()
-
-    def close(self) -> None:
-        """End it."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def write(self, line: bytes, timeout_s: float) -> None:
-        """Send a line; raises RoadError."""
-        until_s = time.monotonic() + timeout_s
-        view = memoryview(line)
-        try:
-            fd = self._stream(self._process.stdin)
-            os.set_blocking(fd, False)
-            while view:
-                left_s = until_s - time.monotonic()
-                if left_s <= 0 or not select.select([], [fd], [], left_s)[1]:
-                    raise RoadError("it does not answer any more")
-                view = view[os.write(fd, view[:65536]) :]
-        except (OSError, ValueError) as error:  # it ended, or was closed under our hands
-            raise self._error("it closed the connection") from error
-
-    def read_answer(self, timeout_s: float) -> dict[str, Any]:
-        """The next line as a JSON object; raises RoadError."""
-        line = self.read_line(timeout_s)
-        try:
-            answer = json.loads(line)
-        except ValueError as error:
-            raise trouble.no_gate() from error
-        return answer if isinstance(answer, dict) else {}
-
-    def read_line(self, timeout_s: float) -> bytes:
-        """The next line; raises RoadError."""
-        until_s = time.monotonic() + timeout_s
-        while b"\n" not in self._rest:
-            left_s = until_s - time.monotonic()
-            try:
-                fd = self._stream(self._process.stdout)
-                if left_s <= 0 or not select.select([fd], [], [], left_s)[0]:
-                    raise RoadError("it does not answer any more")
-                piece = os.read(fd, 65536)
-            except (OSError, ValueError) as error:
-                raise RoadError("the connection is closed") from error
-            if not piece or len(self._rest) > _LONGEST_LINE_BYTES:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(5)
-                raise self._error("it closed the connection")
-            self._rest += piece
-        line, _, self._rest = self._rest.partition(b"\n")
-        return line
-
-    @staticmethod
-    def _stream(stream: IO[bytes] | None) -> int:
-        if stream is None:
-            raise ValueError("no pipe")
-        return stream.fileno()
-
-    def _error(self, otherwise: str) -> RoadError:
-        with contextlib.suppress(OSError):
-            return trouble.in_words(self._stderr.read_bytes(), otherwise)
-        return RoadError(otherwise)
+        return Session(command, self._run_dir / f"stderr-{request.partition(' ')[0]}")
 
 
 def _clock_offset(hers: object, began_s: float, ended_s: float) -> ClockOffset | None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from daughter.pusher.doubt import Doubts
+from daughter.pusher.group_commit import Answer
 from daughter.pusher.requeue import Requeue
-from daughter.pusher.rsync import Answer, Road
+from daughter.pusher.rsync import Road
 from daughter.pusher.trouble import ReceiptsLostError, RoadError
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder

@@ -1,14 +1,16 @@
 """`commit`: a daughter names what she has pushed, and each item gets its receipt.
 
 The order is the promise. Each arrived file is moved out of rsync's reach, verified against the
-digest in its name and fsynced; the directory is fsynced; the receipts are appended and fsynced;
-only then do the items become visible to the forwarder and the daughter gets her answer. Killed at
-any line, the next commit finds the rest in `landing/` and finishes it, without a second copy.
+digest in its name and fsynced, several at a time; the directory is fsynced; the receipts are
+appended and fsynced; only then do the items become visible to the forwarder, whose bell is rung,
+and the daughter gets her answer. Killed at any line, the next commit finds the rest in `landing/`
+and finishes it, without a second copy. The receipts are kept from others only for the last steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,7 @@ from tackybox.item import Item
 from tackybox.spool import Entry, Landing, Lane, Receipt, ReceiptKind, ReceiptLog
 
 MOST_ITEMS = 10_000
+_VERIFIED_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Commit:
 
     `check` raises if the daughter may not commit any more. It is asked while others are kept from
     the receipts, so that who revokes her and then waits for those knows that nothing follows.
+    `ring` tells that there is something new in `new/`.
     """
 
     def __init__(
@@ -57,32 +61,36 @@ class Commit:
         receipts: ReceiptLog,
         recorder: Recorder,
         check: Callable[[], None],
+        ring: Callable[[], None],
     ) -> None:
         self._daughter = daughter
         self._landing = landing
         self._receipts = receipts
         self._recorder = recorder
         self._check = check
+        self._ring = ring
         self._log = logs.get("gate")
+        self._pool = ThreadPoolExecutor(_VERIFIED_AT_ONCE, thread_name_prefix="verify")
 
     def finish_left_over(self) -> None:
         """Sign for what an earlier, killed commit had taken."""
-        with self._receipts.exclusive():
+        with self._landing.exclusive():
             self._check()
             self._sign([entry for entry in self._landing.left_over() if self._is_sound(entry)])
 
     def commit(self, manifest: Sequence[Announced]) -> list[dict[str, str]]:
         """One answer per announced item, in their order: `kind` landed, mismatch or missing."""
-        with self._receipts.exclusive():
+        sizes_bytes = {announced.item: announced.size_bytes for announced in manifest}
+        with self._landing.exclusive():
             self._check()
             taken = {a.item: self._landing.take(a.item, a.lane) for a in manifest}
-            sound = {
-                entry.item
-                for announced in manifest
-                if (entry := taken[announced.item]) is not None
-                and self._is_sound(entry, announced.size_bytes)
-            }
-            self._sign([entry for entry in taken.values() if entry and entry.item in sound])
+            entries = [entry for entry in taken.values() if entry is not None]
+            verdicts = self._pool.map(
+                lambda entry: self._is_sound(entry, sizes_bytes[entry.item]), entries
+            )
+            signed = [entry for entry, sound in zip(entries, verdicts, strict=True) if sound]
+            self._sign(signed)
+        sound = {entry.item for entry in signed}
         return [
             {
                 "name": a.item.name,
@@ -106,18 +114,21 @@ class Commit:
         self._log.warning("mismatch", item=entry.item.id, daughter=self._daughter)
         return False
 
-    def _sign(self, entries: Iterable[Entry]) -> None:
-        entries = list(entries)
+    def _sign(self, entries: Sequence[Entry]) -> None:
         for lane in {entry.lane for entry in entries}:
             self._landing.sync(lane)
-        self._receipts.append_locked(
-            Receipt.now(ReceiptKind.LANDED, entry.item.name) for entry in entries
-        )
+        with self._receipts.exclusive():
+            self._check()
+            self._receipts.append_locked(
+                Receipt.now(ReceiptKind.LANDED, entry.item.name) for entry in entries
+            )
+            for entry in entries:
+                self._recorder.record(
+                    Kind.LANDED, item=entry.item.id, digest=entry.item.digest,
+                    sop_instance_uid=entry.item.sop_instance_uid, lane=entry.lane,
+                    peer_address=self._daughter, size_bytes=entry.path.stat().st_size,
+                )  # fmt: skip
+                self._landing.admit(entry)
+        self._ring()
         for entry in entries:
-            self._recorder.record(
-                Kind.LANDED, item=entry.item.id, digest=entry.item.digest,
-                sop_instance_uid=entry.item.sop_instance_uid, lane=entry.lane,
-                peer_address=self._daughter, size_bytes=entry.path.stat().st_size,
-            )  # fmt: skip
             self._log.info("landed", item=entry.item.id, daughter=self._daughter, lane=entry.lane)
-            self._landing.admit(entry)

@@ -19,61 +19,27 @@ the protocol; log lines go to the file descriptor that the inbox gave.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
-import select
+import runpy
+import shutil
 import signal
 import sys
-import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from mother.inbox.commit import MOST_ITEMS, Announced, Commit
-from mysql_utilities.recorder import Recorder
+from mother.inbox.caller import PROTOCOL, Caller, answer
 from tackybox import logs
 from tackybox.errors import DataError, TackyboxError
 from tackybox.item import is_box_name
 from tackybox.keys import PublicKey
 from tackybox.roster import Roster
-from tackybox.spool import Landing, ReceiptLog, Spool
+from tackybox.spool import Landing, Spool
 
-PROTOCOL = 1
 EX_USAGE, EX_TEMPFAIL = 64, 75
 DAUGHTER, INVITED = "daughter", "invited"  # whose key sshd has let in
-_MOST_RECEIPTS = 10_000
-_LONGEST_LINE_CHARACTERS = 4 << 20
-_LONGEST_CURSOR_CHARACTERS = 32
 _LONGEST_KEY_BYTES = 4096
 _JOIN_S = 30
-_SEEN_INTERVAL_S = 60.0
-_CURSOR = re.compile(r"\d{1,18}")
-
-
-class RevokedError(TackyboxError):
-    """This key was revoked; exit code 77 (EX_NOPERM)."""
-
-    exit_code = 77
-
-
-class Caller:
-    """The daughter `name` in `spool`, here with the key that has this fingerprint."""
-
-    def __init__(self, name: str, fingerprint: str, roster: Roster, spool: Spool) -> None:
-        self.name = name
-        self._fingerprint = fingerprint
-        self._roster = roster
-        self._landing = Landing(spool.root, name)
-        self._note_at_s = 0.0
-
-    def check(self) -> None:
-        """Raises RevokedError if the key counts no more; else notes that the daughter is there."""
-        if not self._roster.holds(self.name, self._fingerprint):
-            raise RevokedError("this key was revoked")
-        if time.monotonic() >= self._note_at_s:
-            self._landing.note_seen()
-            self._note_at_s = time.monotonic() + _SEEN_INTERVAL_S
 
 
 def main(argv: list[str]) -> int:
@@ -95,9 +61,13 @@ def main(argv: list[str]) -> int:
             return _refuse("the mother's spool is below its low-space watermark", EX_TEMPFAIL)
         _become_rsync(spool, caller.name)
     if args.request == "commit":
-        return _commit(spool, args.box, caller)
+        from mother.inbox import serving  # noqa: PLC0415 - rsyncs start faster without
+
+        return serving.commit(spool, args.box, caller)
     if match := re.fullmatch(r"receipts --after (\d{1,18})", args.request):
-        return _receipts(spool, caller, int(match[1]))
+        from mother.inbox import serving  # noqa: PLC0415 - rsyncs start faster without
+
+        return serving.receipts(spool, caller, int(match[1]))
     logs.get("gate").warning("request refused", daughter=caller.name)
     return _refuse("this key admits rsync into its own folder, commit, and receipts --after N")
 
@@ -129,7 +99,7 @@ def _join(roster: Roster, name: str, code_fingerprint: str, request: str) -> int
         raise DataError(f"what was sent {error}") from error
     roster.admit(name, code_fingerprint, key)
     logs.get("gate").info("joined", daughter=name, fingerprint=key.fingerprint)
-    _answer({"protocol": PROTOCOL, "joined": name})
+    answer({"protocol": PROTOCOL, "joined": name})
     return 0
 
 
@@ -147,72 +117,17 @@ def _refuse(sentence: str, code: int = EX_USAGE) -> int:
 
 
 def _become_rsync(spool: Spool, daughter: str) -> NoReturn:
+    """Run rrsync, which becomes rsync: in this interpreter, because another one takes its time."""
     arriving = Landing(spool.root, daughter).arriving
-    os.execvp("rrsync", ["rrsync", "-wo", "-no-del", "-munge", "-no-lock", str(arriving)])  # noqa: S606
-
-
-def _commit(spool: Spool, box: str, caller: Caller) -> int:
-    daughter = caller.name
-    landing = Landing(spool.root, daughter)
-    landing.sweep()
-    receipts = ReceiptLog(spool.root, daughter)
-    with Recorder(spool.journal, box) as recorder:
-        commit = Commit(daughter, landing, receipts, recorder, caller.check)
-        commit.finish_left_over()
-        _greet(spool)
-        while line := _next_line(caller):
-            answers = commit.commit(_manifest(line, daughter))
-            _answer({"answers": answers})
-    return 0
-
-
-def _next_line(caller: Caller) -> str:
-    """The daughter's next line, "" at the end; she is seen while she sends none, too.
-
-    She sends one only when the one before was answered, so that none hides in stdin's buffer.
-    """
-    while not select.select([sys.stdin], [], [], _SEEN_INTERVAL_S)[0]:
-        caller.check()
-    return sys.stdin.readline(_LONGEST_LINE_CHARACTERS)
-
-
-def _manifest(line: str, daughter: str) -> list[Announced]:
-    try:
-        lines = json.loads(line)["items"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError("the manifest is not a line of JSON with items") from error
-    if not isinstance(lines, list) or len(lines) > MOST_ITEMS:
-        raise DataError("the manifest's items are not a list, or too many")
-    return [Announced.parse(fields, daughter) for fields in lines]
-
-
-def _receipts(spool: Spool, caller: Caller, cursor: int) -> int:
-    """Answer for `cursor`, then for each further cursor on stdin, so that asking costs no login."""
-    receipts = ReceiptLog(spool.root, caller.name)
-    _greet(spool)
-    while True:
-        receipts.forget_before(cursor)
-        for count, (behind, receipt) in enumerate(receipts.read_after(cursor)):
-            if count == _MOST_RECEIPTS:
-                break
-            print(behind, receipt.to_line(), sep="\t", end="")
-        _answer({"end": True})
-        line = sys.stdin.readline(_LONGEST_CURSOR_CHARACTERS)
-        if not line:
-            return 0
-        if not _CURSOR.fullmatch(line.strip()):
-            raise DataError("what was asked for is not a cursor")
-        caller.check()
-        cursor = int(line)
-
-
-def _greet(spool: Spool) -> None:
-    """Which protocol, whose spool, and the time here, so that a daughter can compare clocks."""
-    _answer({"protocol": PROTOCOL, "spool": spool.identity, "at": datetime.now(UTC).isoformat()})
-
-
-def _answer(fields: dict[str, Any]) -> None:
-    print(json.dumps(fields, separators=(",", ":")), flush=True)
+    path = shutil.which("rrsync") or "rrsync"
+    words = ["rrsync", "-wo", "-no-del", "-munge", "-no-lock", str(arriving)]
+    with open(path, "rb") as script:  # noqa: PTH123 - its first line is all that is wanted
+        is_python = b"python" in script.readline()
+    if not is_python:  # an older rsync's
+        os.execvp(path, words)  # noqa: S606
+    sys.argv = words
+    runpy.run_path(path, run_name="__main__")
+    raise SystemExit(EX_USAGE)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,13 @@ from pathlib import Path
 
 from tackybox.errors import DataError
 from tackybox.item import Item, digest_of
-from tackybox.spool.durable import fsync_directory, fsync_file, make_directory, names
+from tackybox.spool.durable import (
+    directory_lock,
+    fsync_directory,
+    fsync_file,
+    make_directory,
+    names,
+)
 from tackybox.spool.entry import Entry, Lane
 
 _STALE_S = 86_400
@@ -38,6 +44,17 @@ class Landing:
     def note_seen(self) -> None:
         """Note that the daughter is there now: `last_seen` tells."""
         os.utime(self.arriving)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Be the only one, of any process, that takes and admits on this strip."""
+        with directory_lock(self._landing):
+            yield
+
+    def wait_until_settled(self) -> None:
+        """Wait until none is `exclusive` who is now: a commit that was begun is signed for."""
+        with directory_lock(self._landing, shared=True):
+            pass
 
     def take(self, item: Item, lane: Lane) -> Entry | None:
         """Move the arrived file of `item` out of rsync's reach; None if it has not arrived."""

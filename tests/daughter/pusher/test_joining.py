@@ -81,7 +81,10 @@ def test_a_mother_that_is_down_is_joined_when_she_comes_and_others_do_not_wait(s
     name = accept(site, 1)
     destinations = f"{site.mother.destination};{second.destination}"
     pusher = start_pusher(site, line, destinations=destinations)
-    wait_until(lambda: list(second.spool.glob(f"*/*/{name}")), "the second mother has it")
+    wait_until(
+        lambda: [p for p in second.spool.rglob(name) if {"new", "out"} & set(p.parts)],
+        "the second mother has it",
+    )
     assert '"not joined"' in pusher.log.read_text()
     inbox.restart()
     wait_until(lambda: arrived(site, name), "the first one, too, once she is there")

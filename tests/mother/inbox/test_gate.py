@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import mother.inbox.gate as gate_module
+import mother.inbox.serving as serving_module
 from tackybox.demo.stack import LOOPBACK, Daemon, Stack, free_port, python
 from tackybox.item import Item, content_digest, part10_head
 from tackybox.keys import PublicKey
@@ -369,10 +369,10 @@ def test_a_daughter_who_is_connected_is_seen_though_she_sends_nothing(
             if len(asked) == 3:
                 os.write(write_fd, b"line\n")
 
-    monkeypatch.setattr(gate_module, "_SEEN_INTERVAL_S", 0.01)
+    monkeypatch.setattr(serving_module, "_SEEN_INTERVAL_S", 0.01)
     with os.fdopen(read_fd) as stdin, os.fdopen(write_fd, "w") as other_end:
         monkeypatch.setattr("sys.stdin", stdin)
-        assert gate_module._next_line(Caller()) == "line\n"
+        assert serving_module._next_line(Caller()) == "line\n"
         other_end.close()
-        assert gate_module._next_line(Caller()) == ""
+        assert serving_module._next_line(Caller()) == ""
     assert len(asked) == 3
