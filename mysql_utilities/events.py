@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 MAX_LENGTHS = {
@@ -52,6 +53,7 @@ MAX_LENGTHS = {
 """Characters (not bytes) that each text field keeps; tackybox.sql has the same numbers."""
 
 _ESSENTIAL = frozenset({"kind", "box", "event_id", "at"})
+_UNIQUE = frozenset({"item", "digest", "sop_instance_uid"})  # hardly two images share them
 _EVENT_ID = re.compile(r"[0-9a-f]{32}")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
@@ -215,7 +217,7 @@ class Event:
 
     def to_json(self) -> str:
         """One line of ASCII JSON without a line end; empty fields are left out."""
-        return _encode({name: getattr(self, name) for name in FIELDS})
+        return to_line(self.kind, {name: getattr(self, name) for name in FIELDS})
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Event:
@@ -257,7 +259,8 @@ _KIND = FIELDS.index("kind")
 _AT = FIELDS.index("at")
 _EMPTY: dict[str, Any] = {name: "" if name in MAX_LENGTHS else None for name in FIELDS}
 _as_row: Callable[[dict[str, Any]], tuple[Any, ...]] = operator.itemgetter(*FIELDS)
-_TEXT_LENGTHS = (*MAX_LENGTHS.values(), 32, 26)
+_AT_CHARS = 26  # YYYY-MM-DD HH:MM:SS.ffffff, without the offset from UTC, which is 0
+_TEXT_LENGTHS = (*MAX_LENGTHS.values(), 32, _AT_CHARS)
 _texts: Callable[[tuple[Any, ...]], tuple[Any, ...]] = operator.itemgetter(
     *map(FIELDS.index, (*MAX_LENGTHS, "event_id", "at"))
 )
@@ -269,11 +272,33 @@ def to_line(kind: Kind, values: Mapping[str, Any]) -> str:
     """What `Event(kind=kind, **values).to_json()` is (in another order), at a fraction of its
     cost: nothing on an image's path makes an Event. Raises as Event does; KeyError for what is
     no field, or for a missing box."""
-    clean = _cleaned(values)
-    clean.setdefault("event_id", _new_event_id())
-    clean.setdefault("at", _now())
-    clean["kind"] = kind if type(kind) is Kind else Kind(kind)
-    return _encode(clean)
+    if "box" not in values:
+        raise KeyError("box")
+    parts = []
+    for name, value in values.items():
+        if name not in MAX_LENGTHS:
+            clean = _OTHERS[name](value)
+            if clean is not None and name not in _ESSENTIAL:
+                parts.append(f',"{name}":{clean!r}')
+        elif isinstance(value, str) and name not in _UNIQUE:
+            parts.append(_kept_fragment(name, value))
+        else:
+            parts.append(_fragment(name, value))
+    at = _clean_time(values["at"]) if "at" in values else _now()
+    event_id = values["event_id"] if "event_id" in values else _new_event_id()
+    return (
+        f'{{"kind":"{Kind(kind)}","at":"{at.isoformat("T", "microseconds")}",'
+        f'"event_id":"{event_id}"{"".join(parts)}}}'
+    )
+
+
+def _fragment(name: str, value: object) -> str:
+    """A text field in a line; nothing if it is empty."""
+    text = _clean_text(value, MAX_LENGTHS[name])
+    return f',"{name}":{_quoted(text)}' if text or name == "box" else ""
+
+
+_kept_fragment = lru_cache(maxsize=512)(_fragment)  # most values are those of the image before
 
 
 def rows_of(lines: Sequence[bytes]) -> Iterator[tuple[Any, ...] | None]:
@@ -304,18 +329,6 @@ def clean_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return Event.from_row(row).to_row()
 
 
-def _encode(clean: Mapping[str, Any]) -> str:
-    at = clean["at"].replace(tzinfo=None).isoformat("T", "microseconds")
-    parts = [f'{{"kind":"{clean["kind"].value}","box":{_quoted(clean["box"])},"at":"{at}+00:00"']
-    for name, value in clean.items():
-        if type(value) is str:
-            if value and name != "box":
-                parts.append(f'"{name}":{_quoted(value)}')
-        elif type(value) is int or type(value) is float:
-            parts.append(f'"{name}":{value!r}')
-    return f"{','.join(parts)}}}"
-
-
 def _row(decoded: Any) -> tuple[Any, ...] | None:
     try:
         if not decoded.keys() >= _ESSENTIAL:
@@ -339,4 +352,4 @@ def _row_of_line(line: bytes) -> tuple[Any, ...] | None:
 
 
 def _at_text(at: datetime) -> str:
-    return at.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return at.isoformat(" ", "microseconds")[:_AT_CHARS]
