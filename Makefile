@@ -18,7 +18,7 @@ SHELL        = /bin/bash
 .SHELLFLAGS  = -euo pipefail -c
 .ONESHELL:
 .NOTPARALLEL:
-.PHONY: demo test lint format venv lock packages test-packages engine-packages
+.PHONY: demo test fuzz lint format venv lock packages test-packages engine-packages
 .PHONY: links images images-offline offline-in-engine test-containers
 
 demo: packages venv
@@ -57,6 +57,12 @@ test-containers: engine-packages test-packages venv images-offline
 	    'container/unpack-mysql.sh $(VENV)/mysql; $(BIN)/pytest tests/containers'
 	export PATH="$(CURDIR)/$(VENV)/mysql/bin:$$PATH"
 	$(BIN)/pytest tests/mysql_utilities tests/tackybox/checks/test_database.py
+
+# Coverage-guided, for as long as you like; not part of `make test`, which runs mutations.
+FUZZ_S ?= 300
+fuzz: venv
+	@$(BIN)/python -c 'import atheris' 2> /dev/null || $(BIN)/pip install --quiet atheris==3.0.0
+	$(BIN)/python -W ignore -m tests.daughter.receiver.fuzz -max_total_time=$(FUZZ_S) -max_len=4096
 
 lint: venv
 	@$(BIN)/ruff check .

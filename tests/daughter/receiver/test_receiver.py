@@ -338,3 +338,36 @@ def test_a_port_in_use_is_one_line_and_its_exit_code(receiver: Receiver, tmp_pat
     second.start()
     assert second.wait() == 69
     assert "TACKYBOX_PORT" in second.log.read_text().splitlines()[-1]
+
+
+def workers_of(receiver: Receiver) -> list[int]:
+    assert receiver.daemon.process is not None
+    pid = receiver.daemon.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_several_workers_share_one_port(tmp_path: Path) -> None:
+    with receiving(tmp_path, workers=3) as receiver:
+        wait_until(lambda: len(workers_of(receiver)) == 3, "three workers")
+        command = [require("storescu", "dcmtk"), "-aec", "RELAY", LOOPBACK, str(receiver.port)]
+        senders = [subprocess.Popen([*command, *[str(ct_file())] * 5]) for _ in range(6)]
+        assert [sender.wait(60) for sender in senders] == [0] * 6
+        files = receiver.files()
+        assert len(files) == 30
+        assert all(digest_of(path) == Item.parse(path.name).digest for path in files)
+
+
+def test_a_killed_worker_costs_its_associations_and_nothing_else(tmp_path: Path) -> None:
+    with receiving(tmp_path, workers=1, max_associations=1) as receiver:
+        assoc = AE("HELD").associate(
+            LOOPBACK, receiver.port, contexts=[build_context(CT)], ae_title="RELAY"
+        )
+        assert assoc.is_established
+        (worker,) = workers_of(receiver)
+        os.kill(worker, signal.SIGKILL)
+        wait_until(
+            lambda: storescu(receiver, str(ct_file())).returncode == 0,
+            "a new worker serves, and the seat of the dead one's association is free",
+        )
+        assert workers_of(receiver) not in ([], [worker])
+        assert len(receiver.files()) == 1
