@@ -12,7 +12,9 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from mother.forwarder.delivery import Carrier, Losses, Openings
+from mother.forwarder.delivery import Carrier
+from mother.forwarder.losses import Losses
+from mother.forwarder.openings import Openings
 from mother.forwarder.preparation import Preparation
 from mother.forwarder.presence import Presence
 from mother.forwarder.settlement import Settlement
@@ -121,7 +123,6 @@ class Courier:
         if address is not None and carrier.take(address):
             self._set_busy(number, True)
             carrier.deliver(address)
-            self._settlement.sign(gather=True)
             return
         self._set_busy(number, False)
         carrier.let_go()

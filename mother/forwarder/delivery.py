@@ -2,23 +2,25 @@
 
 The association is kept open while there is work and negotiated for the (SOP class, transfer syntax)
 pairs of what comes, with the uncompressed syntaxes beside them; pairs seen lately stay in, as far
-as 128 contexts reach. While the archive answers for one item, the next is claimed and verified; so
-a carrier holds at most two. Each item ends in exactly one of: stored, deferred, quarantined, or put
-back untried. No item can hold up another: what fails is set aside with its own due time.
+as 128 contexts reach. While the archive answers for one item, the one before is settled, and the
+next one is claimed and verified: a carrier has at most two in hand. Each item ends in exactly one
+of: stored, deferred, quarantined, or put back untried. No item can hold up another: what fails is
+set aside with its own due time.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from mother.forwarder.losses import Losses
+from mother.forwarder.openings import Openings
 from mother.forwarder.preparation import Preparation, Ready
 from mother.forwarder.presence import Presence
-from mother.forwarder.settlement import Case, Settlement
+from mother.forwarder.settlement import Case, Settlement, Stored
 from mother.forwarder.width import Width
 from tackybox import logs, statuses
 from tackybox.config import ArchiveAddress, MotherConfig
@@ -41,64 +43,7 @@ from tackybox.statuses import Disposition
 
 _LOSSES_BEFORE_QUARANTINE = 5
 _REFUSALS_BEFORE_QUARANTINE = 10
-_REMEMBERED_ITEMS = 1000
 _NEGOTIATE_AGAIN_S = 30.0
-
-
-class Losses:
-    """Items that the archive did not take or broke off upon, while it went on to take others.
-
-    In memory only: forgetting it costs a few more attempts. Shared by the carriers.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._stored = 0
-        self._by_item: OrderedDict[str, tuple[int, int]] = OrderedDict()
-
-    def stored(self) -> None:
-        """Another item went through."""
-        with self._lock:
-            self._stored += 1
-
-    def lost(self, item_id: str, limit: int) -> bool:
-        """This item was not taken; True if, after `limit` times, it is clearly about the item."""
-        with self._lock:
-            losses, stored_before = self._by_item.pop(item_id, (0, self._stored))
-            self._by_item[item_id] = (losses + 1, stored_before)
-            if len(self._by_item) > _REMEMBERED_ITEMS:
-                self._by_item.popitem(last=False)
-            return losses + 1 >= limit and self._stored > stored_before
-
-
-class Openings:
-    """How many carriers wait for an association just now; `look` is notified when one begins to.
-
-    An archive that serves one association at a time lets the others wait: an idle carrier then
-    ends its own at once.
-    """
-
-    def __init__(self, look: threading.Condition) -> None:
-        self._look = look
-        self._count = 0
-
-    def any(self) -> bool:
-        """Whether a carrier waits for one."""
-        return self._count > 0
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """While this lasts, one more waits."""
-        self._add(1)
-        try:
-            yield
-        finally:
-            self._add(-1)
-
-    def _add(self, count: int) -> None:
-        with self._look:
-            self._count += count
-            self._look.notify_all()
 
 
 class Carrier:
@@ -138,6 +83,7 @@ class Carrier:
         self._opened_at_s = 0.0
         self._busy_at_s = 0.0
         self._next: Ready | None = None
+        self._stored: Stored | None = None
         self._failure: Exception | None = None
 
     def take(self, address: ArchiveAddress) -> bool:
@@ -167,9 +113,12 @@ class Carrier:
         finally:
             ready.payload.close()
         self._busy_at_s = time.monotonic()
+        if self._next is None or not self._next.payload.is_small:
+            self._settle()
 
     def let_go(self) -> None:
-        """Put back what was not begun."""
+        """Settle what was stored, and put back what was not begun."""
+        self._settle()
         if self._next is not None:
             ready, self._next = self._next, None
             self._preparation.put_back(ready)
@@ -190,8 +139,12 @@ class Carrier:
             self._association.close()
             self._association = None
 
-    def _prepare(self) -> None:
-        """Have the next item ready; runs while an answer is awaited, so it must not raise."""
+    def _meanwhile(self) -> None:
+        """What is done while an answer is awaited; so it must not raise.
+
+        The item before is settled, and the next one made ready.
+        """
+        self._settle()
         address = self._presence.current
         if address is None or self._stop.is_set() or not self._is_needed():
             return
@@ -310,7 +263,7 @@ class Carrier:
                 source,
                 priority=case.entry.lane.priority,
                 payload=payload,
-                meanwhile=self._prepare,
+                meanwhile=self._meanwhile,
             )
         except OSError as error:
             detail = f"it can't be read: {error.strerror}"
@@ -328,16 +281,15 @@ class Carrier:
         if outcome.delivered:
             warning = "" if status == 0 else outcome.meaning
             detail = " ".join(part for part in (remark, warning) if part)
-            self._settlement.stored(
-                case, address, status=status, duration_s=duration_s, detail=detail
-            )
+            self._settle()
+            self._stored = Stored(case, address, status, duration_s, detail)
             self._losses.stored()
             self._width.stored(case.size_bytes, time.monotonic())
             self._presence.proved(address)
             return
         detail = outcome.meaning
         is_final = outcome.disposition is Disposition.QUARANTINE
-        if not is_final and self._losses.lost(case.entry.item.id, _REFUSALS_BEFORE_QUARANTINE):
+        if not is_final and self._losses.lost(case.item_id, _REFUSALS_BEFORE_QUARANTINE):
             is_final = True
             detail += (
                 f" It answered so {_REFUSALS_BEFORE_QUARANTINE} times or more while it took "
@@ -352,9 +304,23 @@ class Carrier:
             self._settlement.deferred(case, address, status=status, detail=detail)
             self._presence.failed(address, detail, lost=False)
 
+    def _settle(self) -> None:
+        """Note what the archive has taken last."""
+        stored, self._stored = self._stored, None
+        if stored is None:
+            return
+        try:
+            self._settlement.stored(stored)
+        except Exception as error:  # the item after it must not suffer
+            self._failed(stored.case, stored.address, error)
+        try:
+            self._settlement.sign(gather=True)
+        except Exception as error:
+            self._failure = error
+
     def _unanswered(self, case: Case, result: StoreResult, address: ArchiveAddress) -> None:
         """Whether the archive has it is unknown: it is sent again, after a C-ECHO."""
-        if self._losses.lost(case.entry.item.id, _LOSSES_BEFORE_QUARANTINE):
+        if self._losses.lost(case.item_id, _LOSSES_BEFORE_QUARANTINE):
             self._settlement.quarantined(
                 case, address, Reason.ARCHIVE_ABORTS,
                 detail=f"{result.message}, {_LOSSES_BEFORE_QUARANTINE} times upon this item",
@@ -365,7 +331,7 @@ class Carrier:
 
     def _failed(self, case: Case, address: ArchiveAddress, error: Exception) -> None:
         """Something that nobody foresaw: the item is set aside for a while, the log says what."""
-        self._log.error("delivery failed", item=case.entry.item.id, archive=address, exc=error)
+        self._log.error("delivery failed", item=case.item_id, archive=address, exc=error)
         if case.entry.path.exists():
             self._settlement.deferred(
                 case, address, status=None, detail=f"it failed here: {type(error).__name__}"

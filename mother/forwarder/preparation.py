@@ -49,11 +49,11 @@ class Preparation:
 
     def _examine(self, entry: Entry, address: ArchiveAddress) -> Ready | None:
         """The item, opened; None if it had to be put into quarantine."""
-        case = Case(entry, None, 0)
+        case = Case(entry, entry.item.id, 0)
         try:
             header = read_header(entry.path)
             payload = Payload(entry.path, header.dataset_offset)
-            case = Case(entry, header, payload.file_bytes)
+            case = Case(entry, case.item_id, payload.file_bytes)
             try:
                 is_whole = payload.digest(header.transfer_syntax_uid) == entry.item.digest
             except BaseException:

@@ -17,7 +17,6 @@ from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.config import ArchiveAddress, MotherConfig
-from tackybox.item import Header
 from tackybox.spool import Entry, Outlet, Receipt, ReceiptKind, ReceiptLog, Spool, State
 
 _FIRST_DELAY_S = 5.0
@@ -28,11 +27,22 @@ _RECOVERED_ITEMS = 256  # then as long a pause as they took
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An item in hand: its entry, what its header says (None if unreadable), and its size."""
+    """An item in hand: its entry, its item id, and the size of its file (0 if unreadable)."""
 
     entry: Entry
-    header: Header | None
+    item_id: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An archive's answer that it has an item, and seconds from the request to the answer."""
+
+    case: Case
+    address: ArchiveAddress
+    status: int
+    duration_s: float
+    detail: str
 
 
 class Settlement:
@@ -82,17 +92,17 @@ class Settlement:
         """It was converted for this archive."""
         self._record(Kind.CONVERTED, case, address, detail=detail)
 
-    def stored(
-        self, case: Case, address: ArchiveAddress, *, status: int, duration_s: float, detail: str
-    ) -> None:
+    def stored(self, stored: Stored) -> None:
         """The archive has it."""
+        case, address = stored.case, stored.address
         done = self._outlet.done(case.entry)
         self._record(
-            Kind.STORED, case, address, status_code=status, duration_s=duration_s, detail=detail
-        )
+            Kind.STORED, case, address, status_code=stored.status, duration_s=stored.duration_s,
+            detail=stored.detail,
+        )  # fmt: skip
         self._log.info(
-            "stored", item=case.entry.item.id, archive=address, status=status,
-            duration_s=round(duration_s, 6),
+            "stored", item=case.item_id, archive=address, status=stored.status,
+            duration_s=round(stored.duration_s, 6),
         )  # fmt: skip
         self._receipt(done, ReceiptKind.STORED, self._outlet.name)
 
@@ -107,7 +117,7 @@ class Settlement:
         later = self._outlet.defer(case.entry, time.time() + delay_s)
         self._record(Kind.DEFERRED, case, address, status_code=status, detail=detail)
         self._log.warning(
-            "deferred", item=case.entry.item.id, archive=address, status=status,
+            "deferred", item=case.item_id, archive=address, status=status,
             attempts=later.attempts, due_s=later.due_s, reason=detail,
         )  # fmt: skip
 
@@ -126,7 +136,7 @@ class Settlement:
             Kind.QUARANTINED, case, address, status_code=status, detail=f"{reason}: {detail}"
         )
         self._log.error(
-            "quarantined", item=case.entry.item.id, archive=address, reason=reason, status=status
+            "quarantined", item=case.item_id, archive=address, reason=reason, status=status
         )
         self._receipt(entry, ReceiptKind.QUARANTINED, f"{self._outlet.name} {reason}")
 
@@ -175,12 +185,10 @@ class Settlement:
         detail: str = "",
     ) -> None:
         item = case.entry.item
-        fields: dict[str, str] = {"sop_instance_uid": item.sop_instance_uid}
-        if case.header is not None:
-            fields = case.header.event_fields()
-        fields |= {"calling_aet": self._config.aet, "called_aet": address.aet}
+        # Its other header attributes are on QUEUED, where the reports find them by the item.
         self._recorder.record(
-            kind, item=item.id, digest=item.digest, lane=case.entry.lane,
-            destination=self._outlet.name, peer_address=str(address), size_bytes=case.size_bytes,
-            status_code=status_code, duration_s=duration_s, detail=detail, **fields,
+            kind, item=case.item_id, digest=item.digest, sop_instance_uid=item.sop_instance_uid,
+            lane=case.entry.lane, destination=self._outlet.name, peer_address=str(address),
+            calling_aet=self._config.aet, called_aet=address.aet, size_bytes=case.size_bytes,
+            status_code=status_code, duration_s=duration_s, detail=detail,
         )  # fmt: skip

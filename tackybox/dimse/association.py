@@ -135,7 +135,9 @@ class Association:
         association is over; whether the peer acted on the request is not known. Raises OSError if
         the data set's file can't be read.
         """
-        connection = self.require_open()
+        connection = self._connection
+        if connection is None:
+            raise _closed()
         try:
             connection.allow_answer(self._answer_s)
             self._send(connection, request, context_id, payload)
@@ -150,15 +152,14 @@ class Association:
             self.abort()
             raise
 
-    def require_open(self) -> Connection:
-        """The connection; raises AssociationError if the association is over."""
+    def require_open(self) -> None:
+        """Raise AssociationError, with what the peer said last, if the association is over."""
         if self._connection is None:
             raise _closed()
         if not self._connection.is_quiet:
             error = self._last_words(self._connection)
             self._end(error)
             raise error
-        return self._connection
 
     def release(self) -> None:
         """End it in good order; at the latest after a few seconds by an abort."""

@@ -58,6 +58,11 @@ class Payload:
             os.close(self._fd)
             self._fd = -1
 
+    @property
+    def is_small(self) -> bool:
+        """Whether it is held in memory."""
+        return self._content is not None
+
     def digest(self, transfer_syntax_uid: str) -> str:
         """The content digest, as `tackybox.item` defines it."""
         digest = content_digest(transfer_syntax_uid)

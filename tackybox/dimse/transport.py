@@ -32,6 +32,7 @@ class Connection:
     def __init__(self, sock: socket.socket, answer_s: float) -> None:
         self._sock = sock
         self._received = bytearray()
+        self._answer_s = 0.0
         # The kernel's own time-outs: a call waits as long as it must, without a poll() before.
         sock.settimeout(None)
         self._limit(socket.SO_SNDTIMEO, answer_s)
@@ -79,7 +80,9 @@ class Connection:
         """From now on an answer may come in, for so many seconds."""
         self._budget_bytes = _LONGEST_ANSWER_BYTES
         self._until_s = time.monotonic() + answer_s
-        self._limit(socket.SO_RCVTIMEO, answer_s)
+        if answer_s != self._answer_s:
+            self._limit(socket.SO_RCVTIMEO, answer_s)
+            self._answer_s = answer_s
 
     def read_pdu(self) -> tuple[int, bytes]:
         """The next PDU: its type, and what comes behind its head.

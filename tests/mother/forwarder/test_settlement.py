@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mother.forwarder.settlement import Case, Settlement
+from mother.forwarder.settlement import Case, Settlement, Stored
 from mysql_utilities.recorder import Recorder
 from tackybox.config import MotherConfig
 from tackybox.config.addresses import parse_archive, parse_archives
-from tackybox.item import part10_head, read_header
+from tackybox.item import part10_head
 from tackybox.spool import Entry, Lane, Outlet, ReceiptLog, Spool, State
 from tests.peers import wait_until
 
@@ -52,8 +52,8 @@ def item(spool: Spool, outlets: list[Outlet]) -> None:
 
 
 def store(settled: Settlement, entry: Entry) -> None:
-    case = Case(entry, read_header(entry.path), entry.path.stat().st_size)
-    settled.stored(case, ARCHIVE, status=0, duration_s=0.1, detail="")
+    case = Case(entry, entry.item.id, entry.path.stat().st_size)
+    settled.stored(Stored(case, ARCHIVE, status=0, duration_s=0.1, detail=""))
 
 
 def receipts(spool: Spool) -> list[str]:
@@ -98,7 +98,7 @@ def test_what_one_archive_refuses_is_never_signed_as_stored(
     item(spool, outlets)
     first, second = (settlement(spool, outlet, recorder) for outlet in outlets)
     (entry,) = outlets[0].claim(1)
-    first.quarantined(Case(entry, None, 1), ARCHIVE, "status-c000", detail="no")
+    first.quarantined(Case(entry, entry.item.id, 1), ARCHIVE, "status-c000", detail="no")
     first.sign()
     store(second, outlets[1].claim(1)[0])
     second.sign()
@@ -111,6 +111,6 @@ def test_waits_grow_with_each_attempt_up_to_the_cap(spool: Spool, recorder: Reco
     settled = settlement(spool, outlet, recorder)
     (entry,) = outlet.claim(1)
     for attempt in range(1, 40):
-        settled.deferred(Case(entry, None, 1), ARCHIVE, status=None, detail="no answer")
+        settled.deferred(Case(entry, entry.item.id, 1), ARCHIVE, status=None, detail="no answer")
         (entry,) = outlet.entries(State.DEFERRED)
         assert entry.attempts == attempt

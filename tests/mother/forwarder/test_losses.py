@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mother.forwarder.delivery import Losses
+from mother.forwarder.losses import Losses
 
 
 def test_an_archive_that_loses_everything_is_not_the_items_fault() -> None:
