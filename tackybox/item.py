@@ -20,7 +20,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +30,7 @@ from tackybox.leading import first_tag, plain_values
 IMPLEMENTATION_CLASS_UID = "2.25.124178120563117412498221130722563419057"
 IMPLEMENTATION_VERSION_NAME = "TACKYBOX_0_1"  # PS3.7 D.3.3.2.3: at most 16 characters
 
-_ARRIVAL_FORMAT = "%Y%m%dT%H%M%S.%fZ"
+_ARRIVAL_CHARACTERS = len("2026-11-21T03:54:12.123456")
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 _BOX = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _NAME = re.compile(
@@ -71,7 +71,7 @@ class Item:
         if match is None:
             raise DataError("a file in the spool has a name that is not an item's")
         try:
-            arrived_at = datetime.strptime(match["arrival"], _ARRIVAL_FORMAT).replace(tzinfo=UTC)
+            arrived_at = datetime.fromisoformat(match["arrival"])
         except ValueError as error:
             raise DataError("an item's name has an arrival time that is no time") from error
         return cls(arrived_at, match["origin"], match["digest"], match["uid"])
@@ -88,7 +88,8 @@ class Item:
 
     @property
     def _arrival(self) -> str:
-        return self.arrived_at.strftime(_ARRIVAL_FORMAT)
+        written = self.arrived_at.isoformat(timespec="microseconds")[:_ARRIVAL_CHARACTERS]
+        return written.replace("-", "").replace(":", "") + "Z"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ digest in its name, and `Spool.workspace` moves it again (docs/decisions/0012).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from datetime import UTC, datetime
@@ -32,7 +33,9 @@ class Draft:
     def __init__(
         self, workspace: Path, sync: SharedSync, new: Path, origin: str, transfer_syntax_uid: str
     ) -> None:
-        self._path = workspace / uuid.uuid4().hex
+        # Text, not Path: this is done for each image.
+        self._workspace = str(workspace)
+        self._path = f"{self._workspace}/{uuid.uuid4().hex}"
         self._sync = sync
         self._new = new
         self._origin = origin
@@ -56,7 +59,8 @@ class Draft:
             os.close(self._fd)
             self._fd = None
             if not self._is_item:
-                self._path.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path)
 
     def write_head(self, head: bytes) -> None:
         """Write the Part-10 head; it is not part of the content's identity."""
@@ -70,16 +74,15 @@ class Draft:
     def accept(self, lane: Lane, sop_instance_uid: str) -> Entry:
         """Make it an item, durable, arrived now; `sop_instance_uid` validated."""
         item = Item(datetime.now(UTC), self._origin, self._digest.hexdigest(), sop_instance_uid)
-        finished = self._path.with_name(f"{lane}~{item.name}")
-        self._path.rename(finished)
+        name = item.name
+        finished = f"{self._workspace}/{lane}~{name}"
+        os.rename(self._path, finished)
         self._path = finished
-        sync_round = self._sync.begin()
-        os.fsync(self._open_fd())
-        sync_round.wait()
-        path = self._new / lane / item.name
-        finished.rename(path)
+        self._sync.sync(self._open_fd())
+        path = f"{self._new}/{lane}/{name}"
+        os.rename(finished, path)
         self._is_item = True
-        return Entry(item, lane, path)
+        return Entry(item, lane, Path(path))
 
     def _write(self, piece: bytes | memoryview) -> None:
         fd, left = self._open_fd(), memoryview(piece)
