@@ -3,10 +3,11 @@
     python -m bench.journal [--events N] [--rounds N] [--against CHECKOUT]
 
 Three steps, each with the events of one image's arrival (RECEIVED, with all that it carries):
-recorded by a thread that does nothing else, while the recorder's own thread drains; moved from a
-pending file into SQLite; shipped to a private MariaDB on loopback (flush_log_at_trx_commit=2).
-CPU is that of the recording thread, of the process, and of the server. With `--against` the same
-is measured with another checkout's code, the two taking turns, each in a process of its own.
+recorded by a thread that does nothing else, while the recorder's own thread drains; moved from the
+pending file of a dead process into SQLite; shipped to a private MariaDB on loopback, with
+innodb_flush_log_at_trx_commit=2. CPU is that of the recording thread, of the process, and of the
+server. With `--against` the same is measured with another checkout's code, the two taking turns,
+each in a process of its own.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ METRICS = {
     "recorded_per_s": "recorded, events/s",
     "recorded_cpu_us": "recorded, CPU µs of the caller",
     "passed_cpu_us": "recorded and drained beside it, CPU µs of the process",
-    "drained_per_s": "drained, events/s",
-    "drained_cpu_us": "drained, CPU µs",
+    "drained_per_s": "drained out of a file, events/s",
+    "drained_cpu_us": "drained out of a file, CPU µs",
     "shipped_per_s": "shipped, events/s",
     "shipped_cpu_us": "shipped, CPU µs of the shipper",
     "server_cpu_us": "shipped, CPU µs of the server",
@@ -97,9 +98,10 @@ def _record(journal_dir: Path, events: int) -> dict[str, float]:
 
 def _drain(journal_dir: Path, events: int) -> dict[str, float]:
     file = PendingFile.create(pending_dir(journal_dir))
-    for number in range(events):
-        event = Event(kind=Kind.RECEIVED, box="north", **_arrival(number))
-        file.append(event.to_json().encode())
+    with file.path.open("a") as lines:
+        for number in range(events):
+            event = Event(kind=Kind.RECEIVED, box="north", **_arrival(number))
+            lines.write(f"{event.to_json()}\n")
     drain = Drain(journal_dir, "north")
     cpu_s, began_s = time.process_time(), time.monotonic()
     drain.move_all(file)

@@ -12,8 +12,9 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +50,26 @@ class Drain:
         self._store: SqliteStore | None = None
         self._had_store = False
 
-    def move_all(self, file: PendingFile, offset: int = 0, *, to_the_end: bool = False) -> int:
-        """Inserts all lines from `offset` on; returns the offset up to which it did.
+    def move_all(
+        self,
+        file: PendingFile,
+        offset: int = 0,
+        end: int | None = None,
+        *,
+        to_the_end: bool = False,
+    ) -> int:
+        """Inserts all lines from `offset` on, up to `end`; returns the offset up to which it did.
         Raises JournalError or OSError; what was inserted by then stays so."""
         while True:
-            lines, next_offset = file.read_lines(offset, to_the_end=to_the_end)
+            lines, next_offset = file.read_lines(offset, end, to_the_end=to_the_end)
             if next_offset == offset:
                 return offset
-            self._insert(lines, f"{file.path.name}:{offset}")
+            self._insert(partial(self._rows, lines, f"{file.path.name}:{offset}"))
             offset = next_offset
+
+    def insert(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Inserts rows, which stand in a pending file, too. Raises JournalError or OSError."""
+        self._insert(lambda: rows)
 
     def adopt(self) -> int:
         """Takes over what dead processes left; returns the number of files.
@@ -95,23 +107,23 @@ class Drain:
             )
             yield gap.to_row()
 
-    def _insert(self, lines: list[bytes], where: str) -> None:
+    def _insert(self, rows: Callable[[], Iterable[Sequence[Any]]]) -> None:
         try:
-            self._insert_in_place(lines, where)
+            self._insert_in_place(rows)
         except JournalCorruptError as error:
             _log.error("journal: %s", error)
             damaged_inode = self._store.inode if self._store is not None else None
             self.close()
             self._begin_anew(damaged_inode)
-            self._insert_in_place(lines, where)
+            self._insert_in_place(rows)
         except JournalError:
             self.close()
             raise
 
-    def _insert_in_place(self, lines: list[bytes], where: str) -> None:
+    def _insert_in_place(self, rows: Callable[[], Iterable[Sequence[Any]]]) -> None:
         for _ in range(3):
             store = self._opened()
-            store.insert_rows(self._rows(lines, where))
+            store.insert_rows(rows())
             # What went into a file that was moved or deleted meanwhile goes into the new one.
             if store.is_in_place():
                 return

@@ -54,7 +54,7 @@ MAX_LENGTHS = {
 
 _ESSENTIAL = frozenset({"kind", "box", "event_id", "at"})
 _UNIQUE = frozenset({"item", "digest", "sop_instance_uid"})  # hardly two images share them
-_EVENT_ID = re.compile(r"[0-9a-f]{32}")
+_HEX_ID = re.compile(r"[0-9a-f]{32}")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _MAX_DURATION_S = 1e9
@@ -147,7 +147,7 @@ def _new_event_id() -> str:
 
 
 def _check_event_id(value: str) -> str:
-    if not _EVENT_ID.fullmatch(value):
+    if not _HEX_ID.fullmatch(value):
         raise ValueError("an event_id is 32 lower-case hexadecimal digits")
     return value
 
@@ -217,7 +217,7 @@ class Event:
 
     def to_json(self) -> str:
         """One line of ASCII JSON without a line end; empty fields are left out."""
-        return to_line(self.kind, {name: getattr(self, name) for name in FIELDS})
+        return line_and_row(self.kind, {name: getattr(self, name) for name in FIELDS})[0]
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Event:
@@ -257,7 +257,10 @@ FIELDS = tuple(f.name for f in dataclasses.fields(Event))
 """Field names in order, which is also the order of the columns in every statement."""
 _KIND = FIELDS.index("kind")
 _AT = FIELDS.index("at")
+_EVENT_ID = FIELDS.index("event_id")
+_PLACES = {name: place for place, name in enumerate(FIELDS)}
 _EMPTY: dict[str, Any] = {name: "" if name in MAX_LENGTHS else None for name in FIELDS}
+_EMPTY_ROW = tuple(_EMPTY.values())
 _as_row: Callable[[dict[str, Any]], tuple[Any, ...]] = operator.itemgetter(*FIELDS)
 _AT_CHARS = 26  # YYYY-MM-DD HH:MM:SS.ffffff, without the offset from UTC, which is 0
 _TEXT_LENGTHS = (*MAX_LENGTHS.values(), 32, _AT_CHARS)
@@ -268,37 +271,40 @@ _KINDS = frozenset(kind.value for kind in Kind)
 _quoted = json.encoder.encode_basestring_ascii
 
 
-def to_line(kind: Kind, values: Mapping[str, Any]) -> str:
-    """What `Event(kind=kind, **values).to_json()` is (in another order), at a fraction of its
-    cost: nothing on an image's path makes an Event. Raises as Event does; KeyError for what is
-    no field, or for a missing box."""
+def line_and_row(kind: Kind, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """What `to_json` (but for the order) and `to_row` of `Event(kind=kind, **values)` are, at a
+    fraction of the cost: nothing on an image's path makes an Event. Raises as Event does;
+    KeyError for what is no field, or for a missing box."""
     if "box" not in values:
         raise KeyError("box")
-    parts = []
+    row, parts = [*_EMPTY_ROW], []
     for name, value in values.items():
         if name not in MAX_LENGTHS:
             clean = _OTHERS[name](value)
             if clean is not None and name not in _ESSENTIAL:
                 parts.append(f',"{name}":{clean!r}')
         elif isinstance(value, str) and name not in _UNIQUE:
-            parts.append(_kept_fragment(name, value))
+            clean, part = _kept_text_and_part(name, value)
+            parts.append(part)
         else:
-            parts.append(_fragment(name, value))
-    at = _clean_time(values["at"]) if "at" in values else _now()
-    event_id = values["event_id"] if "event_id" in values else _new_event_id()
-    return (
-        f'{{"kind":"{Kind(kind)}","at":"{at.isoformat("T", "microseconds")}",'
-        f'"event_id":"{event_id}"{"".join(parts)}}}'
-    )
+            clean, part = _text_and_part(name, value)
+            parts.append(part)
+        row[_PLACES[name]] = clean
+    row[_KIND] = Kind(kind).value
+    row[_EVENT_ID] = row[_EVENT_ID] or _new_event_id()
+    at = (row[_AT] or _now()).isoformat("T", "microseconds")
+    row[_AT] = f"{at[:10]} {at[11:_AT_CHARS]}"
+    head = f'{{"kind":"{row[_KIND]}","at":"{at}","event_id":"{row[_EVENT_ID]}"'
+    return f"{head}{''.join(parts)}}}", row
 
 
-def _fragment(name: str, value: object) -> str:
-    """A text field in a line; nothing if it is empty."""
+def _text_and_part(name: str, value: object) -> tuple[str, str]:
+    """A text field, cleaned, and what it is in a line: nothing if it is empty."""
     text = _clean_text(value, MAX_LENGTHS[name])
-    return f',"{name}":{_quoted(text)}' if text or name == "box" else ""
+    return text, f',"{name}":{_quoted(text)}' if text or name == "box" else ""
 
 
-_kept_fragment = lru_cache(maxsize=512)(_fragment)  # most values are those of the image before
+_kept_text_and_part = lru_cache(maxsize=512)(_text_and_part)  # mostly those of the image before
 
 
 def rows_of(lines: Sequence[bytes]) -> Iterator[tuple[Any, ...] | None]:

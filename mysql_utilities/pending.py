@@ -5,6 +5,9 @@ a descriptor opened with O_APPEND; a line whose write returned outlives the proc
 included. An exclusive flock says that the owner lives; who gets the lock of a file owns what a
 dead process left in it.
 
+What was appended of late is also kept in memory, as rows for the database: up to KEPT_ROWS, so
+that the owner need not read and decode what it has just written. The file is what counts.
+
 Not promised: durability over a power cut (no fsync: no image waits for the journal).
 """
 
@@ -15,15 +18,17 @@ import errno
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from mysql_utilities.events import Event
 
 _SUFFIX = ".jsonl"
 CHUNK_BYTES = 512 * 1024
 """How much is read at once; far longer than the longest line."""
+KEPT_ROWS = 2000
+"""Some 2 MB. What comes beyond is read from the file."""
 
 
 def _try_lock(fd: int) -> bool:
@@ -37,12 +42,17 @@ def _try_lock(fd: int) -> bool:
 
 class PendingFile:
     """One pending file, locked by this process. Not thread-safe for appends and truncation:
-    the caller holds one lock around both; reading needs none."""
+    the caller holds one lock around both; reading lines needs none."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
         self.size_bytes = os.fstat(fd).st_size
+        self._keep_from_here()
+
+    def _keep_from_here(self) -> None:
+        self._rows: list[Sequence[Any]] = []  # of the lines from _rows_from to _rows_to
+        self._rows_from = self._rows_to = self.size_bytes
 
     @classmethod
     def create(cls, pending_dir: Path) -> Self:
@@ -56,26 +66,41 @@ class PendingFile:
                 return cls(path, fd)
             os.close(fd)
 
-    def append(self, line: bytes) -> None:
-        """Appends one line. Raises OSError, and then the file is as it was before."""
+    def append(self, line: bytes, row: Sequence[Any]) -> None:
+        """Appends one line, which is `row`. Raises OSError; then the file is as it was before."""
         data = line + b"\n"
         written = os.write(self._fd, data)
         if written != len(data):
             os.ftruncate(self._fd, self.size_bytes)
             raise OSError(errno.ENOSPC, "the disk took only a part of the line")
+        if self._rows_to == self.size_bytes and len(self._rows) < KEPT_ROWS:
+            self._rows.append(row)
+            self._rows_to += written
         self.size_bytes += written
 
-    def read_lines(self, offset: int, *, to_the_end: bool) -> tuple[list[bytes], int]:
-        """Whole lines from `offset` on, about CHUNK_BYTES of them, and the next offset.
+    def take_rows(self, offset: int) -> tuple[list[Sequence[Any]], int, int]:
+        """The rows of the lines from `offset` on, as far as they are kept; the offset behind them;
+        and that behind what must be read. What is appended from now on is kept again. The caller
+        holds the lock."""
+        rows, start, end = self._rows, self._rows_from, self._rows_to
+        self._keep_from_here()
+        return (rows, end, self.size_bytes) if start == offset else ([], offset, self.size_bytes)
+
+    def read_lines(
+        self, offset: int, end: int | None, *, to_the_end: bool
+    ) -> tuple[list[bytes], int]:
+        """Whole lines from `offset` on (up to `end`, which must be a line's), about CHUNK_BYTES of
+        them, and the next offset.
 
         With `to_the_end` (the owner is dead) a last line without its end counts as a line too.
         Raises OSError.
         """
-        data = os.pread(self._fd, CHUNK_BYTES, offset)
-        end = data.rfind(b"\n") + 1
-        if end == 0 and (to_the_end or len(data) == CHUNK_BYTES):
-            end = len(data)
-        return data[:end].splitlines(), offset + end
+        wanted = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - offset)
+        data = os.pread(self._fd, wanted, offset)
+        whole = data.rfind(b"\n") + 1
+        if whole == 0 and (to_the_end or len(data) == CHUNK_BYTES):
+            whole = len(data)
+        return data[:whole].splitlines(), offset + whole
 
     def truncate(self, drained_bytes: int) -> bool:
         """Empties the file if no more is in it than was drained; says whether it is empty.
@@ -85,6 +110,7 @@ class PendingFile:
         if drained_bytes:
             os.ftruncate(self._fd, 0)
             self.size_bytes = 0
+            self._keep_from_here()
         return True
 
     def remove(self) -> None:

@@ -27,7 +27,7 @@ from typing import Any, Self
 
 from mysql_utilities.drain import Drain, pending_dir
 from mysql_utilities.errors import JournalError
-from mysql_utilities.events import Event, Kind, to_line
+from mysql_utilities.events import Event, Kind, line_and_row
 from mysql_utilities.pending import PendingFile
 
 ADOPT_EVERY_S = 30.0
@@ -90,20 +90,21 @@ class Recorder:
         """Notes one event; `event_fields` are those of Event except kind and (by default) box."""
         try:
             event_fields.setdefault("box", self._box)
-            self._append(to_line(kind, event_fields).encode("ascii"))
+            self._append(*line_and_row(kind, event_fields))
         except Exception as error:  # the promise is never to raise
             self._lost += 1
             self._complain("an event could not be noted", error)
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, line: str, row: list[Any]) -> None:
         with self._lock:
             if self._closing.is_set():
                 raise RuntimeError("the recorder is closed")
             if self._file is None:
                 self._file = PendingFile.create(pending_dir(self._dir))
-            self._file.append(line)
+            self._file.append(line.encode("ascii"), row)
             if self._lost:
-                self._file.append(self._loss().to_json().encode("ascii"))
+                loss = self._loss()
+                self._file.append(loss.to_json().encode("ascii"), loss.to_row())
                 self._lost = 0
             if self._thread is None:
                 self._start_thread()
@@ -203,7 +204,13 @@ class Recorder:
         if file is None:
             return 0
         before_bytes = self._drained_bytes
-        self._drained_bytes = drain.move_all(file, before_bytes)
+        with self._lock:
+            rows, rows_end, end = file.take_rows(before_bytes)
+        if rows:
+            drain.insert(rows)
+        self._drained_bytes = rows_end
+        if rows_end < end:
+            self._drained_bytes = drain.move_all(file, rows_end, end)
         moved_bytes = self._drained_bytes - before_bytes
         with self._lock:
             if file.truncate(self._drained_bytes):

@@ -15,7 +15,7 @@ import random
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,7 +117,7 @@ class SqliteStore:
         """Inserts all or nothing; returns how many were new."""
         return self.insert_rows(event.to_row() for event in events)
 
-    def insert_rows(self, rows: Iterable[tuple[Any, ...]]) -> int:
+    def insert_rows(self, rows: Iterable[Sequence[Any]]) -> int:
         """The same with rows as `Event.to_row` makes them."""
         with _translated():
             self._connection.execute("BEGIN IMMEDIATE")

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mysql_utilities.events import FIELDS, MAX_LENGTHS, Event, Kind, clean_row, rows_of, to_line
+from mysql_utilities.events import (
+    FIELDS,
+    MAX_LENGTHS,
+    Event,
+    Kind,
+    clean_row,
+    line_and_row,
+    rows_of,
+)
 
 anything = st.text(st.characters(), max_size=1200)  # surrogates and NULs included
 texts = st.fixed_dictionaries(dict.fromkeys(MAX_LENGTHS, anything))
@@ -95,18 +103,20 @@ def test_every_kind_has_a_meaning() -> None:
 
 
 @given(kinds, moments, texts, numbers)
-def test_a_line_without_an_event_is_the_same_line(
+def test_line_and_row_without_an_event_are_the_same(
     kind: Kind, at: datetime, text: dict[str, str], number: dict[str, Any]
 ) -> None:
     values = {"at": at, "event_id": "0" * 32, **text, **number}
-    line = to_line(kind, values)
+    line, row = line_and_row(kind, values)
+    event = Event(kind=kind, **values)
     assert line.isascii()
-    assert Event.from_json(line) == Event(kind=kind, **values)
+    assert Event.from_json(line) == event
+    assert tuple(row) == event.to_row()
 
 
 def test_a_line_gets_an_id_and_a_time_of_its_own() -> None:
     before = datetime.now(UTC)
-    first, second = (Event.from_json(to_line(Kind.GAP, {"box": ""})) for _ in range(2))
+    first, second = (Event.from_json(line_and_row(Kind.GAP, {"box": ""})[0]) for _ in range(2))
     assert first.event_id < second.event_id or first.event_id[:12] == second.event_id[:12]
     assert first.event_id != second.event_id
     assert before <= first.at <= second.at <= datetime.now(UTC)
@@ -119,7 +129,7 @@ def test_a_line_gets_an_id_and_a_time_of_its_own() -> None:
 )  # fmt: skip
 def test_what_is_no_event_gives_no_line(values: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
-        to_line(Kind.GAP, values)
+        line_and_row(Kind.GAP, values)
 
 
 json_values = st.recursive(
@@ -127,7 +137,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
 )
 some_fields = st.dictionaries(st.sampled_from([*FIELDS, "invented_later"]), json_values)
-good_lines = st.builds(to_line, kinds, texts)
+good_lines = st.builds(line_and_row, kinds, texts).map(lambda both: both[0])
 lines = st.lists(
     good_lines.map(str.encode)
     | st.binary(max_size=50).map(lambda data: data.replace(b"\n", b""))
@@ -150,7 +160,7 @@ def test_rows_of_lines_are_those_of_their_events(lines: list[bytes]) -> None:
 
 
 def test_lines_that_are_only_together_json_are_no_events() -> None:
-    good = to_line(Kind.GAP, {"box": "b"}).encode()
+    good = line_and_row(Kind.GAP, {"box": "b"})[0].encode()
     many = [good] * 100
     assert None not in list(rows_of(many))
     assert [row is None for row in rows_of([*many, b"[", b"]", good])] == [False] * 100 + [

@@ -8,14 +8,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mysql_utilities import pending
 from mysql_utilities import recorder as recorder_module
 from mysql_utilities.drain import pending_dir, sqlite_path
+from mysql_utilities.errors import JournalError
 from mysql_utilities.events import Event, Kind
 from mysql_utilities.recorder import Recorder
 from mysql_utilities.sqlite_store import SqliteStore
@@ -179,6 +182,42 @@ def test_events_that_come_too_fast_move_to_a_new_file(
         assert recorder.flush(60)
     assert len(items(tmp_path)) == 20_000
     assert not list(pending_dir(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize("kept_rows", [0, 7, 2000])
+def test_what_is_kept_in_memory_and_what_is_read_again_is_each_event_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_rows: int
+) -> None:
+    monkeypatch.setattr(pending, "KEPT_ROWS", kept_rows)
+    monkeypatch.setattr(recorder_module, "_GATHER_BUSY_S", 0.01)
+    monkeypatch.setattr(recorder_module, "_RETRY_MIN_S", 0.01)
+
+    really = SqliteStore.insert_rows
+
+    def fails(self: SqliteStore, rows: object) -> int:
+        raise JournalError("not now")
+
+    def record(thread: int) -> None:
+        for number in range(1500):
+            recorder.record(Kind.RECEIVED, item=f"{thread}-{number:04}")
+
+    with Recorder(tmp_path, "north") as recorder:
+        recorder.record(Kind.OUTLET_UP)
+        assert recorder.flush(30)
+        threads = [threading.Thread(target=record, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(5):
+            monkeypatch.setattr(SqliteStore, "insert_rows", fails)
+            time.sleep(0.03)
+            monkeypatch.setattr(SqliteStore, "insert_rows", really)
+            time.sleep(0.03)
+        for thread in threads:
+            thread.join()
+        assert recorder.flush(30)
+    for thread in range(3):
+        mine = [item for item in items(tmp_path) if item.startswith(f"{thread}-")]
+        assert mine == [f"{thread}-{number:04}" for number in range(1500)]
 
 
 FULL = """
