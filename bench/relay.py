@@ -99,7 +99,7 @@ def running_relay(
         )
         workdir = Path(name)
         stack = Stack(workdir)
-        ending.callback(_stop_all, stack)
+        ending.callback(stop_all, stack)
         stack.daughter_key("north")
         address = f"{archive.aet}@{LOOPBACK}:{archive.port}"
         mother = stack.start_mother("mother", address, **settings)
@@ -115,7 +115,8 @@ def running_relay(
         yield Relay(daughter, mother, archive, stack, counters)
 
 
-def _stop_all(stack: Stack) -> None:
+def stop_all(stack: Stack) -> None:
+    """End every daemon of `stack`, and what they leave."""
     born = births(*(d.process.pid for d in stack.daemons if d.process is not None))
     stack.stop()
     kill_left_over(born)  # sessions of sshd, cut in the middle, take their time otherwise

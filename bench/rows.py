@@ -27,6 +27,7 @@ METRICS = {
     "peak_sum_mb": "peak memory, all processes, MB",
     "resident_mb": "resident memory of the largest process, MB",
     "resident_sum_mb": "resident memory, all processes, MB",
+    "most_sum_mb": "the most of it, MB",
     "seconds": "s",
     "wire_s": "its bytes ÷ the link's rate, s",
     "wire_mb": "bytes on the wire, MB",

@@ -20,11 +20,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import rows_forward, rows_journey, rows_receive, rows_rest
+from bench import rows_backlog, rows_forward, rows_journal, rows_journey, rows_receive
 from bench.report import page
 from bench.rows import Bench, Results, Row
 
-ROWS = (*rows_receive.ROWS, *rows_forward.ROWS, *rows_journey.ROWS, *rows_rest.ROWS)
+ROWS = (
+    *rows_receive.ROWS,
+    *rows_forward.ROWS,
+    *rows_journey.ROWS,
+    *rows_journal.ROWS,
+    *rows_backlog.ROWS,
+)
 _RESULTS = Path(__file__).with_name("results")
 
 

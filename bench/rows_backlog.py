@@ -1,0 +1,224 @@
+"""Rows: a backlog. Each daemon with 1,000 and with 1,000,000 items waiting in its spool.
+
+Items are tiny CT images in the low lane, made once in one directory that is moved, as it is, first
+into a mother's spool, then into a daughter's: what stands in a queue is a name in a directory, and
+a rename brings it there as well as an arrival. The relay around it is whole and real.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from bench.contestants import NODELAY, STORESCP, Run, started
+from bench.corpora import MR, TINY, Corpora, dataset_offset
+from bench.measure import usage
+from bench.relay import stop_all
+from bench.rows import Bench, Figures, Row
+from bench.senders import STORESCU, send
+from bench.waiting import wait_until
+from tackybox.config.addresses import parse_archives, parse_mothers
+from tackybox.demo.stack import LOOPBACK, Daemon, Stack
+from tackybox.item import Item
+from tackybox.spool import Outlet, Spool
+
+_MB = 1e6
+_SMALL, _LARGE = 1_000, 1_000_000
+_DELIVERED = 900  # of each, before the measuring ends
+_UID_DIGITS = 12
+_SAMPLE_EVERY_S = 0.05
+_PATIENCE_S = 120.0
+_DAEMONS = ("receiver", "pusher", "inbox", "forwarder")
+_AT_MOTHER = ("inbox", "forwarder")
+
+
+def fill(directory: Path, template: bytes, numbers: range) -> None:
+    """Make an item of each of `numbers` in `directory`: `template` with a UID of its own."""
+    uid = _uid_of(template)
+    offset = dataset_offset(template)
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    syntax = hashlib.sha256(b"1.2.840.10008.1.2.1\0")
+    for number in numbers:
+        own = uid[:-_UID_DIGITS] + f"{number:0{_UID_DIGITS}}".encode()
+        content = template.replace(uid, own)
+        digest = syntax.copy()
+        digest.update(content[offset:])
+        at = begin + timedelta(milliseconds=number)
+        item = Item(at, "bench", digest.hexdigest(), own.decode())
+        (directory / item.name).write_bytes(content)
+
+
+def _uid_of(template: bytes) -> bytes:
+    """The SOP Instance UID, in file meta (0002,0003) and data set."""
+    at = template.index(b"\x02\x00\x03\x00UI") + 8
+    length = int.from_bytes(template[at - 2 : at], "little")
+    return template[at : at + length].rstrip(b"\0")
+
+
+def _filled(bench: Bench, count: int) -> Path:
+    """A directory with `count` items."""
+    directory = Path(tempfile.mkdtemp(prefix="waiting-", dir=bench.scratch))
+    template = Corpora(bench.scratch / "tiny").of(TINY, 1)[0].path.read_bytes()
+    parts = [range(at, min(at + 10_000, count)) for at in range(0, count, 10_000)]
+    with ProcessPoolExecutor(2) as pool:
+        list(pool.map(partial(fill, directory, template), parts))
+    os.sync()
+    return directory
+
+
+def _put(waiting: Path, outlet: Outlet) -> None:
+    target = outlet.root / "new" / "low"
+    target.rmdir()
+    waiting.rename(target)
+
+
+def _take(waiting: Path, outlet: Outlet) -> None:
+    (outlet.root / "new" / "low").rename(waiting)
+
+
+class _Sampler:
+    """The most memory that each daemon's processes held together, looked at now and then."""
+
+    def __init__(self, daemons: Mapping[str, Daemon]) -> None:
+        self._daemons = daemons
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.most_bytes: dict[str, list[int]] = {name: [] for name in daemons}
+        self.largest_bytes: dict[str, int] = dict.fromkeys(daemons, 0)
+
+    def __enter__(self) -> _Sampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(_SAMPLE_EVERY_S):
+            for name, daemon in self._daemons.items():
+                if daemon.process is not None:
+                    found = usage(daemon.process.pid)
+                    self.most_bytes[name].append(found.resident_sum_bytes)
+                    largest = max(found.resident_largest_bytes, self.largest_bytes[name])
+                    self.largest_bytes[name] = largest
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Of the daemon `name`."""
+        return {
+            "resident_sum_mb": statistics.median(self.most_bytes[name]) / _MB,
+            "most_sum_mb": max(self.most_bytes[name]) / _MB,
+            "resident_mb": self.largest_bytes[name] / _MB,
+        }
+
+
+@contextlib.contextmanager
+def _world(bench: Bench) -> Iterator[tuple[Stack, Run]]:
+    with ExitStack() as ending:
+        archive = ending.enter_context(started(STORESCP, bench.scratch, **NODELAY))
+        name = ending.enter_context(
+            tempfile.TemporaryDirectory(
+                prefix="relay-", dir=bench.scratch, ignore_cleanup_errors=True
+            )
+        )
+        stack = Stack(Path(name))
+        ending.callback(stop_all, stack)
+        stack.daughter_key("north")
+        yield stack, archive
+
+
+def _at_mother(bench: Bench, waiting: Path) -> dict[str, Figures]:
+    """Inbox and forwarder, while the mother has all that waits and a daughter pushes some more."""
+    with _world(bench) as (stack, archive):
+        address = f"{archive.aet}@{LOOPBACK}:{archive.port}"
+        groups = parse_archives(address)
+        outlet = Outlet(Spool.open(stack.workdir / "mother").root, groups[0].name)
+        _put(waiting, outlet)
+        began_s = time.time()
+        mother = stack.start_mother("mother", address)
+        ready_s = time.time() - began_s
+        with _Sampler({"inbox": mother.inbox, "forwarder": mother.forwarder}) as sampler:
+            daughter = stack.start_daughter("north", mother.destination)
+            send(STORESCU, daughter.aet, daughter.port, bench.corpora.of(MR, 20))
+            first_s, rate = _delivered(archive, began_s)
+        stop_all(stack)
+        _take(waiting, outlet)
+    return {
+        "inbox": {**sampler.figures("inbox"), "start_s": ready_s},
+        "forwarder": {
+            **sampler.figures("forwarder"), "start_s": first_s, "items_per_s": rate,
+        },
+    }  # fmt: skip
+
+
+def _at_daughter(bench: Bench, waiting: Path) -> dict[str, Figures]:
+    """Receiver and pusher, while the daughter has all that waits and a scanner sends some more."""
+    with _world(bench) as (stack, archive):
+        mother = stack.start_mother("mother", f"{archive.aet}@{LOOPBACK}:{archive.port}")
+        group = parse_mothers(mother.destination)[0]
+        outlet = Outlet(Spool.open(stack.workdir / "north").root, group.name)
+        _put(waiting, outlet)
+        began_s = time.time()
+        daughter = stack.start_daughter("north", mother.destination)
+        ready_s = time.time() - began_s
+        with _Sampler({"receiver": daughter.receiver, "pusher": daughter.pusher}) as sampler:
+            send(STORESCU, daughter.aet, daughter.port, bench.corpora.of(MR, 20))
+            first_s, rate = _delivered(archive, began_s)
+        stop_all(stack)
+        _take(waiting, outlet)
+    return {
+        "receiver": {**sampler.figures("receiver"), "start_s": ready_s},
+        "pusher": {**sampler.figures("pusher"), "start_s": first_s, "items_per_s": rate},
+    }
+
+
+def _delivered(archive: Run, began_s: float) -> tuple[float, float]:
+    """Wait for some of what waited: seconds to the first of it, and items a second."""
+    stored = archive.directory / "stored"
+    tiny: Callable[[], list[Path]] = lambda: [  # noqa: E731
+        path for path in stored.iterdir() if 0 < path.stat().st_size < 5000
+    ]
+    wait_until(lambda: len(tiny()) >= _DELIVERED, "the backlog moves", _PATIENCE_S, 0.2)
+    times_s = sorted(path.stat().st_mtime_ns / 1e9 for path in tiny())[:_DELIVERED]
+    return times_s[0] - began_s, (len(times_s) - 1) / (times_s[-1] - times_s[0])
+
+
+def _measure(bench: Bench, contestant: str) -> Figures:
+    daemon, _, text = contestant.partition(", ")
+    count = int(text.replace(",", ""))
+    place = _at_mother if daemon in _AT_MOTHER else _at_daughter
+    # What is delivered is gone: of a million that is nothing, of a thousand nearly all.
+    name = f"waiting {text}" if count == _LARGE else f"waiting {text} {place.__name__}"
+    count = bench.count(count) if count == _LARGE else count
+    waiting = bench.keep(name, lambda: _filled(bench, count))
+    return bench.keep(f"{place.__name__} {text}", lambda: place(bench, waiting))[daemon]
+
+
+_COUNTED = (
+    f"until {_DELIVERED} of what waited are at the archive, with 20 MR images received or pushed "
+    "meanwhile; memory is the median of the sums over all processes of the daemon, seen every "
+    "50 ms, and the most of them; start is, of pusher and forwarder, from the start of their box "
+    "to the first item that waited at the archive, of receiver and inbox until they take "
+    "connections; items/s are those that waited, at the archive"
+)
+ROWS = (
+    Row(
+        "backlog",
+        "each daemon with a backlog",
+        _COUNTED,
+        tuple(f"{daemon}, {count:,}" for daemon in _DAEMONS for count in (_SMALL, _LARGE)),
+        _measure,
+        rounds=1,
+    ),
+)
