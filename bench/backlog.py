@@ -5,7 +5,7 @@
 `fill` makes real items, tiny ones, each with a digest that is right. `run` shows, for a short and
 a long backlog side by side and each in a process of its own: the first claim after a start, what a
 claim and a fan-out take then, passes over directories, memory, and how soon a high-lane item is in
-hand. Not measured here: the network and the daemons (`bench.rows_rest`).
+hand. Not measured here: the network and the daemons (`bench.rows_backlog`).
 """
 
 from __future__ import annotations

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from bench import journal
 from bench.contestants import GUARANTEES, BenchError, tool
 from bench.goals import GOALS
 from bench.measure import machine_model
 from bench.rows import METRICS, Goal, Key, Results, Row
 
+_LABELS = METRICS | journal.METRICS
 _TOOLS = (
     ("storescp", "dcmtk", "--version"),
     ("Orthanc", "orthanc", "--version"),
@@ -81,7 +83,7 @@ def _section(row: Row, results: Results) -> Iterator[str]:
     if not metrics:
         yield "Not measured."
         return
-    yield f"| | {' | '.join(METRICS[metric] for metric in metrics)} | rounds |"
+    yield f"| | {' | '.join(_LABELS[metric] for metric in metrics)} | rounds |"
     yield f"|---|{'---|' * (len(metrics) + 1)}"
     for contestant in row.contestants:
         found = [results.get(Key(row.name, contestant, metric)) for metric in metrics]

@@ -8,21 +8,18 @@ a rename brings it there as well as an arrival. The relay around it is whole and
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
+from bench.backlog import fill
 from bench.contestants import NODELAY, STORESCP, Run, started
-from bench.corpora import MR, TINY, Corpora, dataset_offset
+from bench.corpora import MR
 from bench.measure import usage
 from bench.relay import stop_all
 from bench.rows import Bench, Figures, Row
@@ -30,61 +27,36 @@ from bench.senders import STORESCU, send
 from bench.waiting import wait_until
 from tackybox.config.addresses import parse_archives, parse_mothers
 from tackybox.demo.stack import LOOPBACK, Daemon, Stack
-from tackybox.item import Item
-from tackybox.spool import Outlet, Spool
+from tackybox.spool import Lane, Outlet, Spool, State
 
 _MB = 1e6
 _SMALL, _LARGE = 1_000, 1_000_000
 _DELIVERED = 900  # of each, before the measuring ends
-_UID_DIGITS = 12
 _SAMPLE_EVERY_S = 0.05
 _PATIENCE_S = 120.0
 _DAEMONS = ("receiver", "pusher", "inbox", "forwarder")
 _AT_MOTHER = ("inbox", "forwarder")
 
 
-def fill(directory: Path, template: bytes, numbers: range) -> None:
-    """Make an item of each of `numbers` in `directory`: `template` with a UID of its own."""
-    uid = _uid_of(template)
-    offset = dataset_offset(template)
-    begin = datetime(2026, 1, 1, tzinfo=UTC)
-    syntax = hashlib.sha256(b"1.2.840.10008.1.2.1\0")
-    for number in numbers:
-        own = uid[:-_UID_DIGITS] + f"{number:0{_UID_DIGITS}}".encode()
-        content = template.replace(uid, own)
-        digest = syntax.copy()
-        digest.update(content[offset:])
-        at = begin + timedelta(milliseconds=number)
-        item = Item(at, "bench", digest.hexdigest(), own.decode())
-        (directory / item.name).write_bytes(content)
-
-
-def _uid_of(template: bytes) -> bytes:
-    """The SOP Instance UID, in file meta (0002,0003) and data set."""
-    at = template.index(b"\x02\x00\x03\x00UI") + 8
-    length = int.from_bytes(template[at - 2 : at], "little")
-    return template[at : at + length].rstrip(b"\0")
-
-
 def _filled(bench: Bench, count: int) -> Path:
     """A directory with `count` items."""
     directory = Path(tempfile.mkdtemp(prefix="waiting-", dir=bench.scratch))
-    template = Corpora(bench.scratch / "tiny").of(TINY, 1)[0].path.read_bytes()
-    parts = [range(at, min(at + 10_000, count)) for at in range(0, count, 10_000)]
-    with ProcessPoolExecutor(2) as pool:
-        list(pool.map(partial(fill, directory, template), parts))
+    fill(directory, count, place="items")
     os.sync()
-    return directory
+    return directory / "items" / Lane.LOW
 
 
-def _put(waiting: Path, outlet: Outlet) -> None:
-    target = outlet.root / "new" / "low"
-    target.rmdir()
-    waiting.rename(target)
-
-
-def _take(waiting: Path, outlet: Outlet) -> None:
-    (outlet.root / "new" / "low").rename(waiting)
+@contextlib.contextmanager
+def _moved(waiting: Path, outlet: Outlet, stack: Stack) -> Iterator[None]:
+    """What waits, in the queue of `outlet`; taken back when all of `stack` has ended."""
+    queue = outlet.directory(State.NEW, Lane.LOW)
+    queue.rmdir()
+    waiting.rename(queue)
+    try:
+        yield
+    finally:
+        stop_all(stack)
+        queue.rename(waiting)
 
 
 class _Sampler:
@@ -144,16 +116,14 @@ def _at_mother(bench: Bench, waiting: Path) -> dict[str, Figures]:
         address = f"{archive.aet}@{LOOPBACK}:{archive.port}"
         groups = parse_archives(address)
         outlet = Outlet(Spool.open(stack.workdir / "mother").root, groups[0].name)
-        _put(waiting, outlet)
-        began_s = time.time()
-        mother = stack.start_mother("mother", address)
-        ready_s = time.time() - began_s
-        with _Sampler({"inbox": mother.inbox, "forwarder": mother.forwarder}) as sampler:
-            daughter = stack.start_daughter("north", mother.destination)
-            send(STORESCU, daughter.aet, daughter.port, bench.corpora.of(MR, 20))
-            first_s, rate = _delivered(archive, began_s)
-        stop_all(stack)
-        _take(waiting, outlet)
+        with _moved(waiting, outlet, stack):
+            began_s = time.time()
+            mother = stack.start_mother("mother", address)
+            ready_s = time.time() - began_s
+            with _Sampler({"inbox": mother.inbox, "forwarder": mother.forwarder}) as sampler:
+                daughter = stack.start_daughter("north", mother.destination)
+                send(STORESCU, daughter.aet, daughter.port, bench.corpora.of(MR, 20))
+                first_s, rate = _delivered(archive, began_s)
     return {
         "inbox": {**sampler.figures("inbox"), "start_s": ready_s},
         "forwarder": {
@@ -168,15 +138,13 @@ def _at_daughter(bench: Bench, waiting: Path) -> dict[str, Figures]:
         mother = stack.start_mother("mother", f"{archive.aet}@{LOOPBACK}:{archive.port}")
         group = parse_mothers(mother.destination)[0]
         outlet = Outlet(Spool.open(stack.workdir / "north").root, group.name)
-        _put(waiting, outlet)
-        began_s = time.time()
-        daughter = stack.start_daughter("north", mother.destination)
-        ready_s = time.time() - began_s
-        with _Sampler({"receiver": daughter.receiver, "pusher": daughter.pusher}) as sampler:
-            send(STORESCU, daughter.aet, daughter.port, bench.corpora.of(MR, 20))
-            first_s, rate = _delivered(archive, began_s)
-        stop_all(stack)
-        _take(waiting, outlet)
+        with _moved(waiting, outlet, stack):
+            began_s = time.time()
+            daughter = stack.start_daughter("north", mother.destination)
+            ready_s = time.time() - began_s
+            with _Sampler({"receiver": daughter.receiver, "pusher": daughter.pusher}) as sampler:
+                send(STORESCU, daughter.aet, daughter.port, bench.corpora.of(MR, 20))
+                first_s, rate = _delivered(archive, began_s)
     return {
         "receiver": {**sampler.figures("receiver"), "start_s": ready_s},
         "pusher": {**sampler.figures("pusher"), "start_s": first_s, "items_per_s": rate},
