@@ -12,6 +12,7 @@ import contextlib
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from daughter.receiver.__main__ import run
 from tackybox import service
@@ -23,19 +24,19 @@ from tackybox.spool.entry import Entry, Lane
 
 def accept(draft: Draft, lane: Lane, sop_instance_uid: str) -> Entry:
     """As Draft.accept, one step after the other."""
-    directory = draft._new / lane
+    directory = Path(draft._new) / lane
     side_by_side = "BENCH_SIDE_BY_SIDE" in os.environ
     with contextlib.nullcontext() if side_by_side else directory_lock(directory):
-        draft._file.flush()
-        os.fsync(draft._file.fileno())
+        os.fsync(draft._open_fd())
         digest = draft._digest.hexdigest()
         item = Item(datetime.now(UTC), draft._origin, digest, sop_instance_uid)
         path = directory / item.name
-        draft._path.rename(path)
+        Path(draft._path).rename(path)
         fsync_directory(directory)
+    draft._is_item = True
     return Entry(item, lane, path)
 
 
 if __name__ == "__main__":
-    Draft.accept = accept  # type: ignore[method-assign]
+    Draft.accept = accept  # type: ignore[assignment, method-assign]
     sys.exit(service.main(run))
