@@ -1,5 +1,6 @@
 # make demo               a complete relay on this machine, from nothing
 # make test               lint, types, and every test, against real peers
+# make bench              everything measured side by side: bench/results/speed.md, half an hour
 # make images             the parts' images, on the base that container/Dockerfile pins
 # make images-offline     the same on a base made from Debian's packages: no image registry needed
 # make test-containers    those, as their users meet them: compose files, onboarding, upgrades
@@ -8,6 +9,7 @@
 
 PACKAGES      = rsync openssh-server openssh-client python3-venv
 TEST_PACKAGES = dcmtk libgdcm-tools orthanc mariadb-server
+BENCH_PACKAGES = $(TEST_PACKAGES) gcc libc6-dev
 ENGINE_PACKAGES = docker.io iptables tini debootstrap
 
 PYTHON ?= python3
@@ -26,6 +28,10 @@ demo: packages venv
 
 test: packages test-packages lint
 	@exec $(BIN)/pytest
+
+# BENCH="--rows receive-ct,forward-1 --rounds 3" measures a choice, and only prints it.
+bench: packages bench-packages venv
+	@exec $(BIN)/python -m bench.speed $(BENCH)
 
 # git and editors split hard links silently: whatever builds images makes them anew first.
 links:
@@ -102,9 +108,10 @@ lock:
 
 packages: need = $(PACKAGES)
 test-packages: need = $(TEST_PACKAGES)
+bench-packages: need = $(BENCH_PACKAGES)
 engine-packages: need = $(ENGINE_PACKAGES)
 # The peers are wanted as programs. Their services are neither started now nor at the next boot.
-packages test-packages engine-packages:
+packages test-packages bench-packages engine-packages:
 	@missing=()
 	for package in $(need); do
 	    state=$$(dpkg-query --show --showformat='$${db:Status-Status}' "$$package" 2>/dev/null) || true
