@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mother.forwarder.settlement import Case, Settlement
 from tackybox.config import ArchiveAddress
-from tackybox.dimse.payload import Payload
+from tackybox.dimse.payload import SMALL_BYTES, Payload
 from tackybox.dimse.scu import Source
 from tackybox.errors import DataError
 from tackybox.item import read_header
@@ -33,9 +33,13 @@ class Preparation:
     def __init__(self, outlet: Outlet, settlement: Settlement) -> None:
         self._outlet = outlet
         self._settlement = settlement
+        self._buffer = memoryview(bytearray(SMALL_BYTES))
 
     def next(self, address: ArchiveAddress) -> Ready | None:
-        """The next item that can be sent, or None if nothing waits."""
+        """The next item that can be sent, or None if nothing waits.
+
+        What was handed out before must have been sent or put back: one buffer serves all.
+        """
         while entries := self._outlet.claim(1):
             for entry in entries:
                 if ready := self._examine(entry, address):
@@ -52,7 +56,7 @@ class Preparation:
         case = Case(entry, entry.item.id, 0)
         try:
             header = read_header(entry.path)
-            payload = Payload(entry.path, header.dataset_offset)
+            payload = Payload(entry.path, header.dataset_offset, self._buffer)
             case = Case(entry, case.item_id, payload.file_bytes)
             try:
                 is_whole = payload.digest(header.transfer_syntax_uid) == entry.item.digest

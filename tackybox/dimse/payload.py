@@ -17,7 +17,7 @@ from tackybox.dimse.messages import dataset_fragments
 from tackybox.dimse.transport import Connection
 from tackybox.item import content_digest
 
-_IN_MEMORY_BYTES = 1 << 20
+SMALL_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
 _FRAGMENTS_A_WRITE = 500  # two parts each; sendmsg(2) takes 1024
 
@@ -25,19 +25,22 @@ _FRAGMENTS_A_WRITE = 500  # two parts each; sendmsg(2) takes 1024
 class Payload:
     """The data set that begins at `dataset_offset` of the file at `path`; close it.
 
+    It can be sent once. `buffer` is where a small one is kept until then; a new one if None.
     Raises OSError as the file system does.
     """
 
-    def __init__(self, path: Path, dataset_offset: int) -> None:
+    def __init__(self, path: Path, dataset_offset: int, buffer: memoryview | None = None) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._offset = dataset_offset
             self.file_bytes = os.fstat(self._fd).st_size
             self.size_bytes = max(0, self.file_bytes - dataset_offset)
-            self._content: bytes | None = None
-            if self.size_bytes <= _IN_MEMORY_BYTES:
-                self._content = os.pread(self._fd, self.size_bytes, dataset_offset)
-                self.size_bytes = len(self._content)
+            self.is_small = self.size_bytes <= SMALL_BYTES
+            self._content: memoryview | None = None
+            if self.is_small:
+                room = (buffer or memoryview(bytearray(self.size_bytes)))[: self.size_bytes]
+                self.size_bytes = os.preadv(self._fd, [room], dataset_offset)
+                self._content = room[: self.size_bytes]
         except BaseException:
             self.close()
             raise
@@ -58,11 +61,6 @@ class Payload:
             os.close(self._fd)
             self._fd = -1
 
-    @property
-    def is_small(self) -> bool:
-        """Whether it is held in memory."""
-        return self._content is not None
-
     def digest(self, transfer_syntax_uid: str) -> str:
         """The content digest, as `tackybox.item` defines it."""
         digest = content_digest(transfer_syntax_uid)
@@ -82,12 +80,14 @@ class Payload:
         """Send `head`, and behind it the data set in PDUs. Raises OSError, EOFError if the file is
         shorter than it was."""
         fragments = dataset_fragments(self.size_bytes, context_id, fragment_size)
-        if self._content is None:
+        if not self.is_small:
             for start, size, heads in fragments:
                 connection.send_file(head + heads, self._fd, self._offset + start, size)
                 head = b""
             return
-        content = memoryview(self._content)
+        if self._content is None:
+            raise ValueError("a payload can be sent only once")
+        content, self._content = self._content, None
         while some := list(islice(fragments, _FRAGMENTS_A_WRITE)):
             parts: list[bytes | memoryview] = [head]
             for start, size, heads in some:
