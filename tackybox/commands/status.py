@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 def read(spool: Spool, config: DaughterConfig | MotherConfig | None) -> Status:
     """The status of the box whose spool this is."""
     facts = journal.facts(spool)
-    quarantined = Counter((one.outlet, one.entry.lane) for one in spool.quarantined())
+    quarantined = spool.count_quarantined()
     configured = _configured(config)
     existing = set(names(spool.root / "out"))
     outlets = [
