@@ -69,6 +69,20 @@ def test_a_field_that_is_not_on_the_list_is_withheld(written):
     assert SECRET not in json.dumps(record)
 
 
+def test_a_record_is_the_same_beside_another_handler(written):
+    log = logs.get("scp")
+    other = logging.NullHandler()
+    for with_other in (False, True):
+        if with_other:
+            logging.getLogger().addHandler(other)
+        log.error("failed", exc=raised(DataError("no")), item="i1", patient_name=SECRET)
+        logging.getLogger().removeHandler(other)
+    direct, through_logging = written()
+    assert direct.pop("at") <= through_logging.pop("at")
+    assert direct == through_logging
+    assert direct["withheld"] == ["patient_name"]
+
+
 def test_an_exception_is_its_class_and_place(written):
     log = logs.get("scp")
     log.error("failed", exc=raised(ValueError(f"invalid value {SECRET}")))
