@@ -2,12 +2,12 @@
 
     python -m bench.journal [--events N] [--rounds N] [--against CHECKOUT]
 
-Three steps, each with the events of one image's arrival (RECEIVED, with all that it carries):
-recorded by a thread that does nothing else, while the recorder's own thread drains; moved from the
-pending file of a dead process into SQLite; shipped to a private MariaDB on loopback, with
-innodb_flush_log_at_trx_commit=2. CPU is that of the recording thread, of the process, and of the
-server. With `--against` the same is measured with another checkout's code, the two taking turns,
-each in a process of its own.
+Each step with the events of one image's arrival (RECEIVED, with all that it carries): recorded by
+a thread that does nothing else, while the recorder's own thread drains; the same at a steady rate;
+moved from the pending file of a dead process into SQLite; shipped to a private MariaDB on loopback,
+with innodb_flush_log_at_trx_commit=2. CPU is that of the recording thread, of the process, and of
+the server. With `--against` the same is measured with another checkout's code, the two taking
+turns, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ METRICS = {
     "recorded_per_s": "recorded, events/s",
     "recorded_cpu_us": "recorded, CPU µs of the caller",
     "passed_cpu_us": "recorded and drained beside it, CPU µs of the process",
+    "steady_cpu_us": "the same at 1,500 events/s, CPU µs of the process",
+    "steady_caller_cpu_us": "the same, CPU µs of the caller",
+    "steady_most_ms": "the same, the longest that one took the caller, ms",
     "drained_per_s": "drained out of a file, events/s",
     "drained_cpu_us": "drained out of a file, CPU µs",
     "shipped_per_s": "shipped, events/s",
@@ -45,12 +48,15 @@ METRICS = {
 }
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE_S = 300.0
+_STEADY_PER_S = 1500
+_STEADY_AT_ONCE = 15
 
 
 def run(scratch: Path, events: int = 20_000) -> dict[str, float]:
     """One measurement of all steps; figures by the names of METRICS."""
     with tempfile.TemporaryDirectory(prefix="journal-", dir=scratch) as name:
         found = _record(Path(name) / "recorded", events)
+        found |= _record_steadily(Path(name) / "steady", events // 4)
         found |= _drain(Path(name) / "drained", events)
         with database_server("mariadb", Path(name)) as server:
             pid = int((Path(name) / "data" / "pid").read_text())
@@ -93,6 +99,30 @@ def _record(journal_dir: Path, events: int) -> dict[str, float]:
         "recorded_per_s": events / took_s,
         "recorded_cpu_us": cpu_s / events * 1e6,
         "passed_cpu_us": process_s / events * 1e6,
+    }
+
+
+def _record_steadily(journal_dir: Path, events: int) -> dict[str, float]:
+    arrivals = [_arrival(number) for number in range(events)]
+    longest_s = caller_s = 0.0
+    with Recorder(journal_dir, "north") as recorder:
+        recorder.record(Kind.OUTLET_UP)
+        recorder.flush(_PATIENCE_S)
+        process_s, began_s = time.process_time(), time.monotonic()
+        for start in range(0, events, _STEADY_AT_ONCE):
+            time.sleep(max(0.0, began_s + start / _STEADY_PER_S - time.monotonic()))
+            before_s = time.thread_time()
+            for arrival in arrivals[start : start + _STEADY_AT_ONCE]:
+                at_s = time.monotonic()
+                recorder.record(Kind.RECEIVED, **arrival)
+                longest_s = max(longest_s, time.monotonic() - at_s)
+            caller_s += time.thread_time() - before_s
+        recorder.flush(_PATIENCE_S)
+        process_s = time.process_time() - process_s
+    return {
+        "steady_cpu_us": process_s / events * 1e6,
+        "steady_caller_cpu_us": caller_s / events * 1e6,
+        "steady_most_ms": longest_s * 1e3,
     }
 
 
@@ -147,6 +177,10 @@ def _of_checkout(checkout: Path, events: int) -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
+def _said(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
 def _table(found: Mapping[str, list[dict[str, float]]]) -> str:
     lines = [f"| | {' | '.join(found)} |", f"|---|{'---:|' * len(found)}"]
     for metric, title in METRICS.items():
@@ -154,7 +188,7 @@ def _table(found: Mapping[str, list[dict[str, float]]]) -> str:
         for rounds in found.values():
             values = [figures[metric] for figures in rounds]
             middle = statistics.median(values)
-            cells.append(f"{middle:,.0f} ({min(values):,.0f} to {max(values):,.0f})")
+            cells.append(f"{_said(middle)} ({_said(min(values))} to {_said(max(values))})")
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
