@@ -2,6 +2,7 @@
 
     python -P tests/scripted_archive.py --port P --dir D --log F [--refuse-class UID]…
         [--only-transfer-syntax UID]… [--answer STATUS] [--abort-on SOP_INSTANCE_UID]… [--delay S]
+        [--associations N]
 
 Keeps data sets as `tackybox.dimse.archive` does, and appends one JSON line to F for each thing
 that it was asked: {"kind": "association" | "echo" | "store", …}.
@@ -57,7 +58,7 @@ class ScriptedArchive:
     def listen(self) -> None:
         options = self.options
         ae = AE("SCRIPTED")
-        ae.maximum_associations = 50
+        ae.maximum_associations = options.associations
         ae.add_supported_context(VERIFICATION)
         _config.UNRESTRICTED_STORAGE_SERVICE = not (
             options.refuse_class or options.only_transfer_syntax
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--answer", default="")
     parser.add_argument("--abort-on", action="append", default=[])
     parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--associations", type=int, default=50)
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
     options.log.touch()

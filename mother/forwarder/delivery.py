@@ -21,7 +21,7 @@ from mother.forwarder.openings import Openings
 from mother.forwarder.preparation import Preparation, Ready
 from mother.forwarder.presence import Presence
 from mother.forwarder.settlement import Case, Settlement, Stored
-from mother.forwarder.width import Width
+from mother.forwarder.width import REFUSALS_EVERY_S, Width
 from tackybox import logs, statuses
 from tackybox.config import ArchiveAddress, MotherConfig
 from tackybox.dimse.association import MAX_CONTEXTS, AssociationError, Failure, Pair, Timeouts
@@ -80,6 +80,7 @@ class Carrier:
         self._association: StorageAssociation | None = None
         self._address: ArchiveAddress | None = None
         self._contexts: list[Pair] = []
+        self._pause_s = 0.0
         self._opened_at_s = 0.0
         self._busy_at_s = 0.0
         self._next: Ready | None = None
@@ -104,6 +105,7 @@ class Carrier:
         association = self._associate(self._next.source.pair, address)
         if association is None:
             self.let_go()
+            self._stop.wait(self._pause_s)
             return
         ready, self._next = self._next, None
         try:
@@ -155,6 +157,7 @@ class Carrier:
 
     def _associate(self, pair: Pair, address: ArchiveAddress) -> StorageAssociation | None:
         """An association that was negotiated for `pair`, or None if all must wait."""
+        self._pause_s = 0.0
         if self._stop.is_set() or self._presence.current != address:
             self.rest()
             return None
@@ -195,9 +198,10 @@ class Carrier:
         # A rejection may mean that the archive has no room for one more; others go on.
         may_be_one_too_many = error.failure in (Failure.REJECTED, Failure.TIMED_OUT)
         if may_be_one_too_many and self._width.refused(began_s, time.monotonic()):
+            self._pause_s = REFUSALS_EVERY_S
             return
         self._presence.failed(address, str(error), lost=error.failure is not Failure.REJECTED)
-        self._stop.wait(self._backoff.next())
+        self._pause_s = self._backoff.next()
 
     def _send(self, association: StorageAssociation, ready: Ready, address: ArchiveAddress) -> None:
         case, source = ready.case, ready.source

@@ -4,7 +4,8 @@ The rule. It begins with all that are allowed. While the archive has work withou
 or one more is tried for a moment: one fewer stays if it delivers as much (then the others only made
 each other wait), one more stays if it delivers clearly more. A trial that fails is repeated ever
 more seldom. When the archive refuses an association while it serves others, there is one fewer at
-once. Never below one. Knows nothing of sockets; the clock is the caller's.
+once, though not two within a second: it may not have noticed yet that another one has ended. Never
+below one. Knows nothing of sockets; the clock is the caller's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _AS_MUCH = 0.95
 _CLEARLY_MORE = 1.1
 _ANSWER_BYTES = 1 << 16  # what waiting for an answer is worth, so that small items count too
 _RECENTLY_S = 10.0
+REFUSALS_EVERY_S = 1.0
 
 
 class Width:
@@ -34,6 +36,7 @@ class Width:
         self._since_s: float | None = None
         self._bytes = 0
         self._stored_at_s = float("-inf")
+        self._refused_at_s = float("-inf")
 
     @property
     def current(self) -> int:
@@ -63,9 +66,14 @@ class Width:
         True if others are served meanwhile: then it is one too many, and nothing else is wrong.
         """
         with self._lock:
-            if self._current == 1 or self._stored_at_s < began_s - _RECENTLY_S:
+            if self._stored_at_s < began_s - _RECENTLY_S:
                 return False
-            self._settle(self._current - 1, now_s, succeeded=False)
+            if now_s < self._refused_at_s + REFUSALS_EVERY_S:
+                return True  # carriers that came at the same moment
+            if self._current == 1:
+                return False
+            self._refused_at_s = now_s
+            self._settle(self._current - 1, now_s, succeeded=self._before is None)
             return True
 
     def _judge(self, rate: float, now_s: float) -> None:

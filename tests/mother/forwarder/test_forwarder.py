@@ -304,6 +304,31 @@ def test_alternatives_are_tried_in_order_and_the_first_is_found_again(
     }
 
 
+def test_an_archive_that_refuses_a_further_association_gets_all_over_those_it_allows(
+    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
+) -> None:
+    forwarder.put(series(tmp_path, 40))
+    with scripted("--associations", "2", "--delay", "0.1") as archive:
+        forwarder.start(archive.address, associations=4)
+        forwarder.wait_empty()
+        assert len(archive.kept()) == 40
+        assert len(archive.asked("association")) < 12
+    assert len(forwarder.wait_events("STORED", 40)) == 40
+    assert not forwarder.events("DEFERRED", "OUTLET_DOWN", "QUARANTINED")
+
+
+def test_an_archive_that_serves_one_association_at_a_time_gets_all(
+    forwarder: Forwarder, tmp_path: Path
+) -> None:
+    with storescp(tmp_path / "scp") as peer:
+        forwarder.start(peer.address, associations=3)
+        for start in (0, 100, 200):
+            forwarder.put(series(tmp_path, 30, start=start))
+            forwarder.wait_empty()
+    assert len(forwarder.wait_events("STORED", 90)) == 90
+    assert not forwarder.events("DEFERRED", "QUARANTINED")
+
+
 def test_orthanc_takes_a_series(forwarder: Forwarder, tmp_path: Path) -> None:
     with orthanc(tmp_path / "orthanc") as peer:
         forwarder.start(peer.address)

@@ -56,9 +56,11 @@ def test_a_refusal_beside_others_that_are_served_is_one_too_many() -> None:
     width.stored(IMAGE_BYTES, 100.0)
     assert width.refused(began_s=100.5, now_s=100.6)
     assert width.current == 2
-    assert width.refused(began_s=100.7, now_s=100.8)
+    assert width.refused(began_s=100.5, now_s=100.7)  # at the same moment: counted once
+    assert width.current == 2
+    assert width.refused(began_s=102.0, now_s=102.1)
     assert width.current == 1
-    assert not width.refused(began_s=100.9, now_s=101.0)  # the last one: the archive says no
+    assert not width.refused(began_s=104.0, now_s=104.1)  # the last one: the archive says no
     assert width.current == 1
 
 
