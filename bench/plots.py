@@ -65,7 +65,7 @@ PLOTS = (
     ),
     Plot(
         "speed-backlog.svg", "Resident memory with a backlog, all processes, MB",
-        "resident_sum_mb", ("backlog",),
+        "most_sum_mb", ("backlog",),
     ),
 )  # fmt: skip
 

@@ -66,7 +66,7 @@ class _Sampler:
         self._daemons = daemons
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self.most_bytes: dict[str, list[int]] = {name: [] for name in daemons}
+        self.sums_bytes: dict[str, list[int]] = {name: [] for name in daemons}
         self.largest_bytes: dict[str, int] = dict.fromkeys(daemons, 0)
 
     def __enter__(self) -> _Sampler:
@@ -82,15 +82,15 @@ class _Sampler:
             for name, daemon in self._daemons.items():
                 if daemon.process is not None:
                     found = usage(daemon.process.pid)
-                    self.most_bytes[name].append(found.resident_sum_bytes)
+                    self.sums_bytes[name].append(found.resident_sum_bytes)
                     largest = max(found.resident_largest_bytes, self.largest_bytes[name])
                     self.largest_bytes[name] = largest
 
     def figures(self, name: str) -> dict[str, float]:
         """Of the daemon `name`."""
         return {
-            "resident_sum_mb": statistics.median(self.most_bytes[name]) / _MB,
-            "most_sum_mb": max(self.most_bytes[name]) / _MB,
+            "most_sum_mb": max(self.sums_bytes[name]) / _MB,
+            "resident_sum_mb": statistics.median(self.sums_bytes[name]) / _MB,
             "resident_mb": self.largest_bytes[name] / _MB,
         }
 
@@ -175,10 +175,10 @@ def _measure(bench: Bench, contestant: str) -> Figures:
 
 _COUNTED = (
     f"until {_DELIVERED} of what waited are at the archive, with 20 MR images received or pushed "
-    "meanwhile; memory is the median of the sums over all processes of the daemon, seen every "
-    "50 ms, and the most of them; start is, of pusher and forwarder, from the start of their box "
-    "to the first item that waited at the archive, of receiver and inbox until they take "
-    "connections; items/s are those that waited, at the archive"
+    "meanwhile; memory is the sum over all processes of the daemon, seen every 50 ms: the most, "
+    "and the median, in which an inbox is busy or not; start is, of pusher and forwarder, from the "
+    "start of their box to the first item that waited at the archive, of receiver and inbox until "
+    "they take connections; items/s are those that waited, at the archive"
 )
 ROWS = (
     Row(

@@ -12,6 +12,7 @@ directory, on the disk that is to be measured (not a tmpfs).
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import rows_backlog, rows_forward, rows_journal, rows_journey, rows_receive
+from bench.plots import write_plots
 from bench.report import page
 from bench.rows import Bench, Results, Row
 
@@ -76,19 +78,21 @@ def main() -> int:
     rows = _chosen(args.rows) if args.rows else list(ROWS)
     is_whole = not args.rows and args.scale >= 1.0
     results, notes = Results(), []
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: everything is ended
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     began_s = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name,
         ExitStack() as stack,
     ):
+        os.environ["TMPDIR"] = name  # what a daemon leaves when it is killed goes, too
         bench = Bench(Path(name), stack, args.scale)
         try:
             for row in rows:
                 measure(bench, [row], args.rounds, results)
                 if is_whole:
                     _write(page(results, ROWS, args.rounds, ["Not finished."]), results)
-        except (KeyboardInterrupt, SystemExit):
+        except SystemExit:
             notes = ["**Interrupted: not all was measured.**", ""]
     notes.append(
         f"Made by `make bench` in {(time.monotonic() - began_s) / 60:.0f} minutes"
@@ -106,8 +110,6 @@ def main() -> int:
 
 def _write(text: str, results: Results) -> None:
     """The page and the plots of a whole run."""
-    from bench.plots import write_plots  # noqa: PLC0415 - matplotlib is only needed here
-
     (_RESULTS / "speed.md").write_text(text)
     write_plots(results, _RESULTS)
 
