@@ -33,8 +33,8 @@ from tackybox.spool import Entry, Lane, Outlet, Spool, State
 _TICK_S = 0.5
 _RESCAN_S = 2.0  # how often carriers look though no bell rang
 _FIRST_RETRY_S = 1.0
-_BATCH_LINK_S = 1.0  # a batch is about this long on the link, so that a high item soon follows
-_SMALLEST_BATCH_BYTES = 2 << 20
+_BATCH_LINK_S = 2.0  # so long that a start now and then costs little; high items do not wait for it
+_SMALLEST_BATCH_BYTES = 4 << 20
 _CLAIM_ENTRIES = 16
 _RATE_DECAY = 0.9
 # Where nothing is awaited (release: landed), receipts are read now and then all the same: a mother
@@ -280,7 +280,11 @@ class Courier:
     def _carry(self, lanes: Sequence[Lane]) -> None:
         """Deliver one batch, or wait until there may be one."""
         rings = self._rings
-        entries = self._claim(lanes) if self._first_open() is not None else []
+        entries: list[Entry] = []
+        if self._first_open() is not None:
+            entries += self._outlet.claim(1, lanes)
+            if self._sharing:
+                self._fill(entries, lanes)
         by_way: dict[_Way | None, list[Entry]] = {}
         for entry in entries:
             by_way.setdefault(self._way_for(entry), []).append(entry)
@@ -289,7 +293,7 @@ class Courier:
         for way, share in by_way.items():
             if way is not None:
                 try:
-                    self._deliver(way, share)
+                    self._deliver(way, share, lanes)
                 except RoadError as error:
                     self._failed(way, str(error))
         if not entries or None in by_way:
@@ -310,35 +314,47 @@ class Courier:
                 break
         return None
 
-    def _claim(self, lanes: Sequence[Lane]) -> list[Entry]:
-        """A batch: bounded in items, and in bytes by what the link takes in a moment."""
+    def _fill(self, batch: list[Entry], lanes: Sequence[Lane]) -> None:
+        """Claim more for `batch`: bounded in items, and in bytes by what the link takes soon.
+
+        To a high item only high ones: it does not wait for the others on the way.
+        """
+        if batch and batch[0].lane is Lane.HIGH:
+            lanes = (Lane.HIGH,)
         goal_bytes = min(
             self._config.batch_bytes,
             max(_SMALLEST_BATCH_BYTES, int((self._rate_bytes_s or 0.0) * _BATCH_LINK_S)),
         )
-        batch: list[Entry] = []
-        size_bytes, limit = 0, 1
-        while size_bytes < goal_bytes and len(batch) < self._config.batch_items:
-            more = self._outlet.claim(min(limit, self._config.batch_items - len(batch)), lanes)
+        size_bytes = sum(entry.path.stat().st_size for entry in batch)
+        while batch and size_bytes < goal_bytes and len(batch) < self._config.batch_items:
+            # As many as seem to be missing, if the next ones are as large.
+            missing = (goal_bytes - size_bytes) * len(batch) // max(size_bytes, 1)
+            limit = max(1, min(missing, _CLAIM_ENTRIES, self._config.batch_items - len(batch)))
+            more = self._outlet.claim(limit, lanes)
             if not more:
                 break
             batch += more
             size_bytes += sum(entry.path.stat().st_size for entry in more)
-            # As many as seem to be missing, if the next ones are as large.
-            missing = (goal_bytes - size_bytes) * len(batch) // max(size_bytes, 1)
-            limit = max(1, min(_CLAIM_ENTRIES, missing))
-        return batch
 
-    def _deliver(self, way: _Way, entries: Sequence[Entry]) -> None:
-        sizes_bytes = [entry.path.stat().st_size for entry in entries]
+    def _deliver(self, way: _Way, entries: list[Entry], lanes: Sequence[Lane]) -> None:
+        """Push `entries`, and what comes before rsync is ready, and have them signed for."""
         compress = self._compress(way, entries)
         started_s = time.monotonic()
+
+        def when_ready() -> Sequence[Entry]:
+            nonlocal started_s
+            if not self._sharing:
+                self._fill(entries, lanes)
+            started_s = time.monotonic()
+            return entries
+
         try:
-            way.road.push(entries, compress=compress)
+            way.road.push(when_ready, compress=compress, urgent=entries[0].lane is Lane.HIGH)
         except RoadError:
             for entry in entries:
                 self._outlet.put_back(entry)
             raise
+        sizes_bytes = [entry.path.stat().st_size for entry in entries]
         push_s = time.monotonic() - started_s
         way.compression.note(compress, sum(sizes_bytes), push_s)
         # The best of late: a push of few small items tells of round trips, not of the link.

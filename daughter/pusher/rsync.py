@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from daughter.pusher import dial as dialing
 from daughter.pusher import trouble
 from daughter.pusher.group_commit import Answer, GroupCommit, Line
 from daughter.pusher.session import Session
-from daughter.pusher.standby import GOODBYE, Standbys
+from daughter.pusher.standby import GOODBYE, READY, Standbys
 from daughter.pusher.trouble import ReceiptsLostError, RoadError
 from tackybox.config import DaughterConfig, MotherAddress
 from tackybox.errors import DataError
@@ -37,6 +40,8 @@ _SSH_CONFIG = """\
 Host mother
   HostName {host}
   Port {port}
+  ProxyCommand {dial}
+  ProxyUseFdpass yes
   User {user}
   IdentityFile "{key}"
   IdentitiesOnly yes
@@ -79,11 +84,15 @@ class Road:
         self._bandwidth_kib_s = -(-config.bandwidth_kib_s // config.parallel)
         self._run_dir = Path(tempfile.mkdtemp(prefix="tackybox-road-"))
         self._config_file = self._run_dir / "ssh_config"
+        dial = shlex.join(
+            [sys.executable, "-I", "-S", dialing.__file__, address.host, str(address.port),
+             str(CONNECT_TIMEOUT_S)]
+        )  # fmt: skip
         self._config_file.write_text(
             _SSH_CONFIG.format(
                 host=address.host, port=address.port, user=address.user, key=config.ssh_key,
                 known_hosts=config.known_hosts, run_dir=self._run_dir,
-                connect_timeout_s=int(CONNECT_TIMEOUT_S),
+                connect_timeout_s=int(CONNECT_TIMEOUT_S), dial=dial.replace("%", "%%"),
             )
         )  # fmt: skip
         self._session: Session | None = None
@@ -167,21 +176,27 @@ class Road:
         if self._standbys is not None:
             self._standbys.refill()
 
-    def push(self, entries: Sequence[Entry], *, compress: bool) -> None:
+    def push(self, entries: Callable[[], Sequence[Entry]], *, compress: bool, urgent: bool) -> None:
         """Copy the files of `entries`, all below `source`, to the mother.
 
-        Raises RoadError. That it returns is no proof of anything: only `commit`'s answer is.
+        They are asked for when everything is ready to send. Raises RoadError. That it returns is
+        no proof of anything: only `commit`'s answer is.
         """
         standbys = self._standbys
         if standbys is None:
             raise RoadError("the connection is closed")
-        files = (os.fsencode(entry.path.relative_to(self._source)) for entry in entries)
-        standbys.push(b"".join(file + b"\0" for file in files), compress=compress)
+
+        def names() -> bytes:
+            files = (os.fsencode(entry.path.relative_to(self._source)) for entry in entries())
+            return b"".join(file + b"\0" for file in files)
+
+        standbys.push(names, compress=compress, urgent=urgent)
 
     def _rsync(self, compress: bool) -> list[str]:
         command = [
             "rsync", "--files-from=-", "--from0", "--no-relative", "--partial-dir=.partial",
-            f"--timeout={int(self._timeout_s)}", GOODBYE[0], "-e", f"ssh -F {self._config_file}",
+            f"--timeout={int(self._timeout_s)}", READY[0], GOODBYE[0],
+            "-e", f"ssh -F {self._config_file}",
         ]  # fmt: skip
         if compress:
             command += ["--compress", "--compress-choice=zstd", "--compress-level=1"]

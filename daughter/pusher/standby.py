@@ -25,9 +25,10 @@ from collections.abc import Callable
 from daughter.pusher import trouble
 from daughter.pusher.trouble import RoadError
 
-WAITING = 2
+WAITING = 3
+# Options by which rsync says how far it is, and what it says.
+READY = ("--info=FLIST1", b"building file list")
 GOODBYE = ("--debug=EXIT2", b"client_run waiting on")
-"""The option by which rsync says that it only waits for ssh to end, and what it says."""
 # rsync(1): a file could not be read, or vanished. The others went; commit tells which.
 _SOME_FILES_FAILED = (23, 24)
 _REFILL_AFTER_S = 0.1
@@ -53,28 +54,34 @@ class Rsync:
         """Whether it still runs."""
         return self._process.poll() is None
 
+    def wait_ready(self, meanwhile: Callable[[], None]) -> None:
+        """Wait until it would read names; raises RoadError. `meanwhile` as for `send`."""
+        self._read_until(READY[1], meanwhile)
+
     def send(self, names: bytes, meanwhile: Callable[[], None]) -> None:
         """Have it send the files `names`, each ended by NUL; raises RoadError.
 
         rsync itself bounds the wait. `meanwhile` is called once, if it takes a while.
         """
         self._write(names)
+        self._read_until(GOODBYE[1], meanwhile)
+
+    def _read_until(self, word: bytes, meanwhile: Callable[[], None]) -> None:
+        """Wait for `word`, or for its end; raises RoadError if that says that it has failed."""
+        stdout = self._process.stdout
         timeout_s: float | None = _REFILL_AFTER_S
-        while True:
-            fd = self._process.stdout.fileno() if self._process.stdout else -1
-            if not select.select([fd], [], [], timeout_s)[0]:
+        while stdout is not None and word not in self._words:
+            if not select.select([stdout], [], [], timeout_s)[0]:
                 meanwhile()
                 timeout_s = None
                 continue
-            piece = os.read(fd, 65536)
+            piece = os.read(stdout.fileno(), 65536)
             self._words = (self._words + piece)[-_MOST_WORDS_BYTES:]
-            if GOODBYE[1] in self._words:
-                return
             if not piece:
-                break
-        code = self._process.wait()
-        if code and code not in _SOME_FILES_FAILED:
-            raise trouble.in_words(self._words, f"rsync ended with code {code}")
+                code = self._process.wait()
+                if code and code not in _SOME_FILES_FAILED:
+                    raise trouble.in_words(self._words, f"rsync ended with code {code}")
+                return
 
     def _write(self, names: bytes) -> None:
         """Give it the names; if it has ended, what it said tells why."""
@@ -118,11 +125,15 @@ class Standbys:
         self._refill_at_s = 0.0
         self._closed = False
 
-    def push(self, names: bytes, *, compress: bool) -> None:
-        """Send the files `names` with one that waits, or with a new one; raises RoadError."""
-        rsync = self._take(compress)
+    def push(self, names: Callable[[], bytes], *, compress: bool, urgent: bool) -> None:
+        """Send the files `names` with one that waits, or with a new one; raises RoadError.
+
+        They are asked for when it is ready, so that what has come meanwhile goes as well.
+        """
+        rsync = self._take(compress, urgent)
         try:
-            rsync.send(names, self.refill)
+            rsync.wait_ready(self.refill)
+            rsync.send(names(), self.refill)
         except RoadError:
             rsync.dismiss()
             raise
@@ -157,11 +168,11 @@ class Standbys:
         for rsync in ending:
             rsync.forget()
 
-    def _take(self, compress: bool) -> Rsync:
+    def _take(self, compress: bool, urgent: bool) -> Rsync:
         with self._lock:
             self._compress = compress
             self._sort_out()
-            if self._waiting:
+            if len(self._waiting) > (0 if urgent else 1):
                 return self._waiting.popleft()
         return self._start(compress)
 

@@ -117,6 +117,19 @@ def test_compressed_and_with_a_bandwidth_limit_the_same_bytes_land(road: Road) -
         assert digest_of(path) == Item.parse(path.name).digest
 
 
+def test_a_high_item_overtakes_a_low_one_that_is_on_the_wire(road: Road) -> None:
+    road.start_inbox()
+    new = Spool.open(road.daughter).root / "new"
+    large = write_item(new / "low", 1, padding_bytes=3 << 20)
+    pusher = road.start_pusher(parallel=2, bandwidth_kib_s=100, compress="never")
+    arriving = road.mother / "arriving" / "north"
+    wait_until(lambda: list(arriving.glob(f".{large['name']}*")), "the low one is on the wire")
+    small = write_item(new / "high", 2)
+    wait_until(lambda: small["name"] in road.landed(), "the high one has landed")
+    assert large["name"] not in road.landed()
+    pusher.signal(signal.SIGKILL)  # it would take a minute more
+
+
 def test_a_mother_that_is_dead_delays_only_her_own_items(road: Road) -> None:
     road.start_inbox()
     names = road.queue(5)

@@ -104,9 +104,11 @@ def public(private: Path) -> PublicKey:
     return PublicKey.parse(private.with_suffix(".pub").read_text())
 
 
-def write_item(directory: Path, number: int, origin: str = "north") -> dict[str, Any]:
+def write_item(
+    directory: Path, number: int, origin: str = "north", padding_bytes: int = 0
+) -> dict[str, Any]:
     """A sound item's file, and its line of a manifest."""
-    uid, data = f"1.2.3.{number}", f"data set {number}".encode()
+    uid, data = f"1.2.3.{number}", f"data set {number}".encode() + bytes(padding_bytes)
     digest = content_digest(SYNTAX)
     digest.update(data)
     item = Item(datetime.now(UTC), origin, digest.hexdigest(), uid)
@@ -245,6 +247,31 @@ def test_receipts_wait_for_a_commit_that_is_being_written(gate: Gate) -> None:
         log.append_locked([Receipt.now(ReceiptKind.LANDED, "late")])
     out, _ = waiting.communicate(timeout=30)
     assert "late" in out
+
+
+def test_receipts_wait_for_a_commit_that_is_being_verified(gate: Gate) -> None:
+    gate.ssh("receipts --after 0")
+    with Landing(gate.spool, "north").exclusive():
+        waiting = subprocess.Popen(
+            [*gate.ssh_words(), LOOPBACK, "receipts --after 0"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.stdout is not None
+        assert "protocol" in waiting.stdout.readline()
+        ReceiptLog(gate.spool, "north").append([Receipt.now(ReceiptKind.LANDED, "late")])
+    out, _ = waiting.communicate(timeout=30)
+    assert "late" in out
+
+
+def test_the_forwarder_is_rung_for(gate: Gate, tmp_path: Path) -> None:
+    line = write_item(tmp_path / "out", 1)
+    bell = Spool.open(gate.spool).bell
+    bell.wait(0)
+    push(gate, tmp_path / "out")
+    assert not bell.wait(0)
+    gate.commit(line)
+    assert bell.wait(0)
 
 
 def test_sigterm_ends_it_with_code_0_and_frees_the_port(gate: Gate) -> None:
