@@ -185,9 +185,9 @@ class _JsonLines(logging.Handler):
         self, at_s: float, level: int, name: str, event: str, fields: Mapping[str, Any]
     ) -> None:
         """Write one line; needs no lock."""
-        at = datetime.fromtimestamp(at_s, UTC).replace(tzinfo=None)
+        at = datetime.fromtimestamp(at_s, UTC).isoformat("T", "microseconds")
         entry = {
-            "at": f"{at.isoformat('T', 'microseconds')}Z",
+            "at": at.replace("+00:00", "Z"),
             "level": logging.getLevelName(level).lower(),
             **self._head,
             "logger": name,
