@@ -34,11 +34,12 @@ _AT = FIELDS.index("at")
 
 @dataclass(frozen=True, slots=True)
 class ServerLag:
-    """What a server lacks: events, and when the first of them happened."""
+    """What a server lacks: events, when the first of them happened, and how long ago that is."""
 
     server: str
     events: int
     oldest_at: datetime | None
+    behind_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(slots=True)
@@ -103,12 +104,11 @@ def _servers(store: SqliteStore, server: MysqlAddress | None) -> list[ServerLag]
     if server is not None:
         shipped.setdefault(str(server), 0)
     ((first_seq, last_seq),) = store.rows(_SQL["range"], {})
-    return [
+    found = []
+    for name, seq in sorted(shipped.items()):
         # A journal that was itself restored may be shorter than what a server has of it.
-        ServerLag(
-            name,
-            max(0, last_seq + 1 - max(seq + 1, first_seq)),
-            _at(store, "at_after", {"seq": seq}),
-        )
-        for name, seq in sorted(shipped.items())
-    ]
+        events = max(0, last_seq + 1 - max(seq + 1, first_seq))
+        oldest_at = _at(store, "at_after", {"seq": seq})
+        behind_s = (datetime.now(UTC) - oldest_at).total_seconds() if oldest_at else 0.0
+        found.append(ServerLag(name, events, oldest_at, behind_s))
+    return found

@@ -152,6 +152,7 @@ def test_how_far_the_journal_is_behind_changes_no_exit_code(tackybox, box, setti
     (server,) = journal["servers"]
     assert (server["server"], server["events"]) == ("tackybox@db:3306/journal", 1)
     assert datetime.fromisoformat(server["oldest_at"]) == datetime.fromisoformat(journal["last_at"])
+    assert server["behind_s"] > 0
     people = tackybox("status", **settings)
     assert "; 1 not yet in it (" in people.out
     assert "; tackybox@db:3306/journal lacks 1 (for " in people.out
