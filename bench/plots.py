@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from bench.report import figure
-from bench.rows import Key, Results
+from bench.rows import Key, Results, figure
 
 _OURS = "Tackybox"
 _WIDTH, _LABEL, _BAR, _GAP = 860, 250, 18, 6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import statistics
 import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,7 +14,8 @@ from bench import journal
 from bench.contestants import GUARANTEES, BenchError, tool
 from bench.goals import GOALS
 from bench.measure import machine_model
-from bench.rows import METRICS, Goal, Key, Results, Row
+from bench.plots import PLOTS
+from bench.rows import METRICS, Goal, Key, Results, Row, figure, spread
 
 _LABELS = METRICS | journal.METRICS
 _TOOLS = (
@@ -24,6 +24,13 @@ _TOOLS = (
     ("mariadbd", "mariadb-server", "--version"),
     ("rsync", "rsync", "--version"),
     ("ssh", "openssh-client", "-V"),
+)
+_CORPORA = (
+    "What is sent: generated images with noise on a phantom (bench/corpora.py), Explicit VR Little",
+    "Endian, about 2 : 1 under lossless compression; CT 512 x 512 and MR 256 x 256 of 16 bit,",
+    "CR of 20 MB, multi-frames of 95 frames in 200 MB. A row says how many: fewer where a contestant",
+    "manages some twenty a second, the same for all of that row. Each contestant's store is counted",
+    "after each run, and ours compared by content; every sender saw Success for every image.",
 )
 
 
@@ -37,6 +44,8 @@ def page(results: Results, rows: Sequence[Row], rounds: int, notes: Sequence[str
         f"Medians (least to most) of up to {rounds} rounds; in each round the contestants of a row",
         "take turns, one after the other. Senders, receivers, relay and archive share this one",
         "machine and its loopback, so a fast receiver is held back by its sender's CPU time.",
+        "",
+        *_CORPORA,
         "",
         *machine(),
         "",
@@ -56,6 +65,7 @@ def page(results: Results, rows: Sequence[Row], rounds: int, notes: Sequence[str
     ]
     for row in rows:
         lines += ["", *_section(row, results)]
+    lines += ["", "## Plots", "", *(f"- [{plot.title}]({plot.file})" for plot in PLOTS)]
     if results.failures:
         lines += ["", "## What failed", "", *(f"- {failure}" for failure in results.failures)]
     return "\n".join(lines) + "\n"
@@ -89,23 +99,6 @@ def _section(row: Row, results: Results) -> Iterator[str]:
         found = [results.get(Key(row.name, contestant, metric)) for metric in metrics]
         rounds = max(map(len, found))
         yield f"| {contestant} | {' | '.join(map(spread, found))} | {rounds} |"
-
-
-def spread(values: Sequence[float]) -> str:
-    """Median, and least to most where there are several."""
-    if not values:
-        return ""
-    middle = figure(statistics.median(values))
-    if len(values) == 1:
-        return middle
-    return f"{middle} ({figure(min(values))} to {figure(max(values))})"
-
-
-def figure(value: float) -> str:
-    """Three significant digits, never an exponent."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def machine() -> list[str]:

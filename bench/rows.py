@@ -7,7 +7,7 @@ first metric is the row's own. Results keep every single figure; medians are for
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,3 +156,20 @@ class Results:
         pairs = [goal.compare(a, b) for a, b in zip(ours, theirs, strict=False)]
         middle = goal.compare(statistics.median(ours), statistics.median(theirs))
         return middle, min(pairs), max(pairs)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median, and least to most where there are several."""
+    if not values:
+        return ""
+    middle = figure(statistics.median(values))
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({figure(min(values))} to {figure(max(values))})"
+
+
+def figure(value: float) -> str:
+    """About three digits, never an exponent."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

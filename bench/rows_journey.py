@@ -32,7 +32,7 @@ _WARM_UP = 3
 _IDLE_S = 70.0
 _DIRECT = "storescu over the link"
 _RUNNING, _FROZEN, _NONE = "MySQL running", "MySQL frozen", "no MySQL"
-_FULL_DIRECT_SLICES = 200
+_FULL_DIRECT_SLICES = 100
 _LOW_PRIORITY, _HIGH_PRIORITY = 2, 1
 
 
@@ -232,7 +232,7 @@ def _server(bench: Bench) -> Server:
 
 _LINK_COUNTED = (
     "a link of 100 Mbit/s and 50 ms round trip, made by bench/link.py. Ours: 1,000 slices, sent by "
-    "storescu on loopback, from its start to the STORED event of the last. Directly: the first 200 "
+    "storescu on loopback, from its start to the STORED event of the last. Directly: the first 100 "
     "of them by storescu, 1 association, through the same link into storescp. Bytes are those that "
     "the link carried towards the mother (ssh, rsync, commits) or the archive, without TCP's own"
 )

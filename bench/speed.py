@@ -5,7 +5,7 @@
 Row after row; in each round of a row its contestants take their turns. What was measured is
 written after every row, also when the run is interrupted. Only a run of all rows at full scale
 writes bench/results/; any other goes to standard output, and to FILE if one is named. Progress is
-on standard error. Everything that is started ends with it; needs some 6 GB in the temporary
+on standard error. Everything that is started ends with it; needs some 8 GB in the temporary
 directory, on the disk that is to be measured (not a tmpfs).
 """
 

@@ -3,8 +3,8 @@
 import pytest
 
 from bench.goals import GOALS
-from bench.report import figure, page, spread
-from bench.rows import METRICS, Goal, Key, Results
+from bench.report import page
+from bench.rows import METRICS, Goal, Key, Results, figure, spread
 from bench.rows_journey import percentile
 from bench.speed import ROWS
 
