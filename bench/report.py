@@ -26,8 +26,8 @@ _TOOLS = (
     ("ssh", "openssh-client", "-V"),
 )
 _CORPORA = (
-    "What is sent: generated images with noise on a phantom (bench/corpora.py), Explicit VR Little",
-    "Endian, about 2 : 1 under lossless compression; CT 512 x 512 and MR 256 x 256 of 16 bit, CR of",
+    "What is sent: generated images, noise on a phantom (bench/corpora.py), Explicit VR Little",
+    "Endian, about 2 : 1 under lossless compression: CT 512 x 512, MR 256 x 256, 16 bit; CR of",
     "20 MB, multi-frames of 95 frames in 200 MB. A row says how many: fewer where a contestant",
     "manages some twenty a second, the same for all of that row. What each contestant holds is",
     "counted after each run, ours compared by content; every sender saw Success for every image.",
