@@ -69,12 +69,18 @@ class Outlet:
 
         Those that were deferred and are due come first. No lower lane is looked at.
         """
-        for lane in lanes:
-            claimed = self._claim_from(self._deferred[lane], limit)
-            claimed += self._claim_from(self._waiting[lane], limit - len(claimed))
-            if claimed:
-                return claimed
-        return []
+        lanes = tuple(lanes)
+        while True:
+            is_reading = False
+            for lane in lanes:
+                deferred, waiting = self._deferred[lane], self._waiting[lane]
+                claimed = self._claim_from(deferred, limit)
+                claimed += self._claim_from(waiting, limit - len(claimed))
+                if claimed:
+                    return claimed
+                is_reading = is_reading or deferred.is_reading or waiting.is_reading
+            if not is_reading:
+                return []
 
     def put_back(self, entry: Entry) -> None:
         """From in hand back to waiting, without counting an attempt."""

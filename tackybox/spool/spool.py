@@ -117,10 +117,12 @@ class Spool:
     def arrivals(self, limit: int) -> list[Entry]:
         """Up to `limit` accepted entries that are not fanned out yet, of the highest lane that has
         any; no lower lane is looked at."""
-        for lane in Lane:
-            if found := self._windows[lane].take(limit):
-                return found
-        return []
+        while True:
+            for lane in Lane:
+                if found := self._windows[lane].take(limit):
+                    return found
+            if not any(window.is_reading for window in self._windows.values()):
+                return []
 
     def fan_out(self, entries: Sequence[Entry], outlets: Sequence[Outlet]) -> Iterator[Entry]:
         """Hand each of `entries` to every one of `outlets`, in its `lane`, wherever its file is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -27,7 +28,10 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def outlet(spool: Spool) -> Outlet:
-    return Outlet(spool.root, "one")
+    outlet = Outlet(spool.root, "one")
+    for lane in outlet.root.glob("*/*/"):
+        os.utime(lane, (1e9, 1e9))  # the last change is not of this moment
+    return outlet
 
 
 def fill(directory: Path, count: int = COUNT, suffix: str = "", first: int = 0) -> None:
@@ -55,7 +59,7 @@ def test_a_queue_is_worked_off_with_a_pass_for_each_window(outlet: Outlet) -> No
     fill(outlet.directory(State.NEW, Lane.LOW))
     assert drain(outlet, COUNT) == list(range(COUNT))
     # The other five directories, too, were seen to be empty.
-    assert outlet.passes <= COUNT / SIZE + 10
+    assert outlet.passes <= COUNT / (SIZE * 3 / 4) + 10
 
 
 def test_what_is_put_back_again_and_again_costs_no_pass(outlet: Outlet) -> None:
