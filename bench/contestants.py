@@ -190,13 +190,13 @@ SIMPLE_PARALLEL = Contestant(
 )  # fmt: skip
 
 GUARANTEES = {
-    OURS.name: "file and directory are durable (fsync) before Success; the journal has the event",
+    OURS.name: "file and directory entry are durable: fsync of both",
     SIMPLE.name: "the same, by fsync file, rename, fsync directory, one item after the other",
     SIMPLE_PARALLEL.name: "the same order for each item, without a lock around it",
     STORESCP.name: "nothing: the file is in the kernel's cache; data sets are decoded and encoded",
     STORESCP_B.name: "nothing: the file is in the kernel's cache; bytes kept as they came",
     STORESCP_FORK.name: "nothing: the file is in the kernel's cache; a process per association",
-    STORESCP_FORK_B.name: "nothing: as above, bytes kept as they came",
-    ORTHANC.name: "nothing for the file; its SQLite index is written without waiting for the disk",
+    STORESCP_FORK_B.name: "nothing: the same, bytes kept as they came",
+    ORTHANC.name: "the file's content is durable (fdatasync), its directory entry and index are not",
     PYNETDICOM.name: "nothing: the file is in the kernel's cache",
 }

@@ -34,16 +34,16 @@ class Plot:
 
 PLOTS = (
     Plot(
-        "speed-receive.svg", "Receive, images a second; only Tackybox makes them durable", "images_per_s",
+        "speed-receive.svg", "Receive, images a second", "images_per_s",
         ("receive-ct-shipped", "receive-ct", "receive-ct-raw", "receive-ct-4", "receive-ct-4-raw",
          "receive-mr"),
     ),
     Plot(
-        "speed-receive-large.svg", "Receive, MB a second; only Tackybox makes it durable", "mb_per_s",
+        "speed-receive-large.svg", "Receive, MB a second", "mb_per_s",
         ("receive-cr", "receive-multi-frame", "receive-mix"),
     ),
     Plot(
-        "speed-receive-slow-disk.svg", "Durable receive, fsync takes 5 ms longer, images a second",
+        "speed-receive-slow-disk.svg", "Receive when fsync takes 5 ms longer, images a second",
         "images_per_s", ("receive-slow-1", "receive-slow-16"),
     ),
     Plot(
