@@ -197,6 +197,6 @@ GUARANTEES = {
     STORESCP_B.name: "nothing: the file is in the kernel's cache; bytes kept as they came",
     STORESCP_FORK.name: "nothing: the file is in the kernel's cache; a process per association",
     STORESCP_FORK_B.name: "nothing: the same, bytes kept as they came",
-    ORTHANC.name: "the file's content is durable (fdatasync), its directory entry and index are not",
+    ORTHANC.name: "the file's content is durable (fdatasync); directory entry and index are not",
     PYNETDICOM.name: "nothing: the file is in the kernel's cache",
 }
