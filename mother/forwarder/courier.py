@@ -8,8 +8,6 @@ back, and what is stored is signed for.
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -59,7 +57,6 @@ class Courier:
     def run(self) -> None:
         """Deliver until told to stop. Raises what a thread failed with (the disk, most likely)."""
         self._settlement.recover()
-        _favour_carriers()
         threads = [threading.Thread(target=self._ask, name="presence")]
         for number in range(self._config.associations):
             work = partial(self._carry_all, number)
@@ -154,13 +151,3 @@ class Courier:
         with self._look:
             self._rings += 1
             self._look.notify_all()
-
-
-def _favour_carriers() -> None:
-    """Let carriers go on soon when an answer has come, whatever the journal's thread is at.
-
-    For this process, which does nothing else: threads hand over within half a millisecond, and the
-    garbage collector passes over all that lives as long as the process.
-    """
-    sys.setswitchinterval(0.0005)
-    gc.freeze()
