@@ -51,9 +51,9 @@ def run(
         while not stop.is_set():
             entries = spool.arrivals(_BATCH_ENTRIES)
             read = (_read(spool, entry, rules, recorder, log) for entry in entries)
-            arrivals = {arrival.entry: arrival for arrival in read if arrival is not None}
-            for entry in spool.fan_out(list(arrivals), outlets):
-                _note(arrivals[entry], outlets, recorder, log)
+            arrivals = {arrival.entry.path.name: arrival for arrival in read if arrival}
+            for entry in spool.fan_out([one.entry for one in arrivals.values()], outlets):
+                _note(arrivals[entry.path.name], outlets, recorder, log)
             for outlet in outlets if arrivals else ():
                 outlet.bell.ring()
             if not entries:
