@@ -114,3 +114,27 @@ def test_waits_grow_with_each_attempt_up_to_the_cap(spool: Spool, recorder: Reco
         settled.deferred(Case(entry, entry.item.id, 1), ARCHIVE, status=None, detail="no answer")
         (entry,) = outlet.entries(State.DEFERRED)
         assert entry.attempts == attempt
+
+
+def test_a_disk_that_fails_while_done_items_are_signed_for_is_told(
+    spool: Spool, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlet = Outlet(spool.root, "one")
+    item(spool, [outlet])
+    store(settlement(spool, outlet, recorder), outlet.claim(1)[0])
+    settled = settlement(spool, outlet, recorder)
+
+    def fail(entry: object) -> bool:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(spool, "is_complete", fail)
+    settled.recover()
+
+    def is_told() -> bool:
+        try:
+            settled.sign()
+        except OSError:
+            return True
+        return False
+
+    wait_until(is_told, "who signs next is told")
