@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +37,31 @@ class Receive:
     sender: Sender
     images: Callable[[Bench], Sequence[Image]]
     associations: int = 1
-    environment: Callable[[Bench], Mapping[str, str]] = lambda _: NODELAY
+    nodelay: bool = True
+    slow_disk: bool = False
     in_bytes: bool = False
+
+    def environment(self, bench: Bench) -> dict[str, str]:
+        """The receiver's, beside the usual one."""
+        environment = dict(NODELAY) if self.nodelay else {}
+        if self.slow_disk:
+            library = bench.keep("slow fsync", lambda: _compile(bench.scratch))
+            environment["LD_PRELOAD"] = str(library)
+        return environment
+
+    def told(self) -> str:
+        """What is sent by whom, and what is timed."""
+        timed = "from the first C-STORE's first byte to the last answer"
+        if self.sender.program != "raw":
+            timed = (
+                "from the start of the sender's processes to their end, less what the same "
+                "command takes when nothing listens"
+            )
+        receivers = "with TCP_NODELAY" if self.nodelay else "as shipped"
+        return (
+            f"sender: {self.sender.name}; receivers {receivers}; "
+            f"associations: {self.associations}; {timed}"
+        )
 
     def measure(self, bench: Bench, contestant: Contestant) -> Figures:
         """Send everything once to a fresh `contestant`, and see that it holds it."""
@@ -64,16 +87,10 @@ def _row(
     name: str, title: str, way: Receive, *contestants: Contestant, rounds: int | None = None
 ) -> Row:
     by_name = {contestant.name: contestant for contestant in contestants}
-    timed = "from the first C-STORE's first byte to the last answer"
-    if way.sender.program != "raw":
-        timed = (
-            "from the start of the sender's processes to their end, less what the same command "
-            "takes when nothing listens"
-        )
     return Row(
         name,
         title,
-        f"sender: {way.sender.name}, associations: {way.associations}; {timed}",
+        way.told(),
         tuple(by_name),
         lambda bench, contestant: way.measure(bench, by_name[contestant]),
         rounds,
@@ -82,11 +99,6 @@ def _row(
 
 def _ct(full: int) -> Callable[[Bench], Sequence[Image]]:
     return lambda bench: bench.corpora.of(CT, bench.count(full, 16))
-
-
-def _slow(bench: Bench) -> Mapping[str, str]:
-    library = bench.keep("slow fsync", lambda: _compile(bench.scratch))
-    return {**NODELAY, "LD_PRELOAD": str(library)}
 
 
 def _compile(scratch: Path) -> Path:
@@ -102,7 +114,7 @@ ROWS = (
     _row(
         "receive-ct-shipped",
         "CT, 100 of 525 KB, sender and receivers as shipped",
-        Receive(STORESCU_SHIPPED, _ct(100), environment=lambda _: {}),
+        Receive(STORESCU_SHIPPED, _ct(100), nodelay=False),
         OURS, STORESCP, ORTHANC,
     ),
     _row(
@@ -131,11 +143,11 @@ ROWS = (
     ),
     _row(
         "receive-slow-1", "CT, 200 of 525 KB, each fsync takes 5 ms longer",
-        Receive(STORESCU, _ct(200), environment=_slow), *_SLOW,
+        Receive(STORESCU, _ct(200), slow_disk=True), *_SLOW,
     ),
     _row(
         "receive-slow-16", "CT, 400 of 525 KB, 16 associations, each fsync takes 5 ms longer",
-        Receive(STORESCU, _ct(400), 16, environment=_slow), *_SLOW,
+        Receive(STORESCU, _ct(400), 16, slow_disk=True), *_SLOW,
     ),
     _row(
         "receive-mr", "MR, 2,000 of 131 KB",

@@ -44,9 +44,9 @@ class Sender:
 
 
 RAW = Sender("raw sender", "raw")
-STORESCU = Sender("storescu", "storescu", environment=NODELAY)
+STORESCU = Sender("storescu with TCP_NODELAY", "storescu", environment=NODELAY)
 STORESCU_SHIPPED = Sender("storescu as shipped", "storescu")
-DCMSEND = Sender("dcmsend", "dcmsend", ("-ma",), NODELAY)
+DCMSEND = Sender("dcmsend with TCP_NODELAY", "dcmsend", ("-ma",), NODELAY)
 
 
 def send(
