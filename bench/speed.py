@@ -67,20 +67,24 @@ def _chosen(names: str) -> list[Row]:
     return [by_name[name] for name in names.split(",")]
 
 
-def main() -> int:
-    """Measure what was asked for; exit code 1 if something failed or was interrupted."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", help="names, parted by commas; all if not given")
     parser.add_argument("--output", type=Path, help="where a run of some rows is written")
     parser.add_argument("--scale", type=float, default=1.0, help="less images, to try the bench")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure what was asked for; exit code 1 if something failed or was interrupted."""
+    args = _arguments()
     rows = _chosen(args.rows) if args.rows else list(ROWS)
     is_whole = not args.rows and args.scale >= 1.0
-    results, notes = Results(), []
+    results = Results()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-    began_s = time.monotonic()
+    began_s, end = time.monotonic(), "Interrupted: not all was measured."
     with (
         tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name,
         ExitStack() as stack,
@@ -92,20 +96,20 @@ def main() -> int:
                 measure(bench, [row], args.rounds, results)
                 if is_whole:
                     _write(page(results, ROWS, args.rounds, ["Not finished."]), results)
+            end = "Everything was measured."
         except SystemExit:
-            notes = ["**Interrupted: not all was measured.**", ""]
-    notes.append(
-        f"Made by `make bench` in {(time.monotonic() - began_s) / 60:.0f} minutes"
-        + ("." if is_whole else f", with `{' '.join(sys.argv[1:])}`: not the whole run.")
-    )
-    text = page(results, rows, args.rounds, notes)
-    if is_whole:
-        _write(text, results)
-    else:
-        print(text)
-        if args.output is not None:
-            args.output.write_text(text)
-    return int(bool(results.failures) or len(notes) > 1)
+            _say(end)
+        # Written before the million files of a backlog are removed, which takes a minute or two.
+        minutes = f"{(time.monotonic() - began_s) / 60:.0f} minutes"
+        if is_whole:
+            _write(page(results, ROWS, args.rounds, [f"`make bench`, {minutes}. {end}"]), results)
+        else:
+            said = f"A part of `make bench`, {minutes}: {' '.join(sys.argv[1:])}. {end}"
+            text = page(results, rows, args.rounds, [said])
+            print(text, flush=True)
+            if args.output is not None:
+                args.output.write_text(text)
+    return int(bool(results.failures) or end.startswith("Interrupted"))
 
 
 def _write(text: str, results: Results) -> None:
