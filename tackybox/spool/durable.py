@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tackybox.errors import SpoolError
+
+_SLOW_FSYNC_S = 0.002
+_MOST_AT_ONCE = 16
 
 
 def fsync_directory(path: Path) -> None:
@@ -28,52 +34,52 @@ def fsync_directory(path: Path) -> None:
 
 
 class SharedSync:
-    """Makes the entries of `directory` durable for many threads at once: one fsync serves all that
-    asked before it began (group commit). For one process; its thread begins with the first round.
+    """Makes files in `directory`, and their entries, durable for many threads at once: one fsync
+    of the directory serves all that asked before it began (group commit). For one process.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._asked = threading.Condition()
-        self._gathering: SyncRound | None = None
-        self._thread: threading.Thread | None = None
+        self._asking = threading.Lock()
+        self._syncing = threading.Lock()
+        self._asked = self._done = self._failed = 0
+        self._is_slow = False
+        self._others: ThreadPoolExecutor | None = None
 
-    def begin(self) -> SyncRound:
-        """Ask for an fsync that covers all entries made before; wait for it with `wait`."""
-        with self._asked:
-            if self._gathering is None:
-                self._gathering = SyncRound()
-                self._asked.notify()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
-                self._thread.start()
-            return self._gathering
+    def sync(self, fd: int) -> None:
+        """Make the file `fd` and its entry, made before, durable; raises OSError.
 
-    def _run(self) -> None:
-        while True:
-            with self._asked:
-                while (sync_round := self._gathering) is None:
-                    self._asked.wait()
-                self._gathering = None
+        On a slow disk both at the same time; on a fast one that costs more than it saves.
+        """
+        entry = None
+        if self._is_slow:
+            if self._others is None:
+                self._others = ThreadPoolExecutor(_MOST_AT_ONCE, "sync")
+            entry = self._others.submit(self._sync_entries)
+        began_s = time.monotonic()
+        os.fsync(fd)
+        self._is_slow = time.monotonic() - began_s > _SLOW_FSYNC_S
+        if entry is None:
+            self._sync_entries()
+        else:
+            entry.result()
+
+    def _sync_entries(self) -> None:
+        with self._asking:
+            self._asked += 1
+            mine = self._asked
+        with self._syncing:
+            if self._done >= mine:
+                return  # the one before us began after we had asked
+            if self._failed >= mine:  # a second try may succeed and mean nothing
+                raise OSError(errno.EIO, "the directory could not be flushed")
+            covered = self._asked
             try:
                 fsync_directory(self._directory)
-            except OSError as error:
-                sync_round.error = error
-            sync_round.done.set()
-
-
-class SyncRound:
-    """One fsync of a SharedSync."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.error: OSError | None = None
-
-    def wait(self) -> None:
-        """Return when it is done; raises OSError if it failed."""
-        self.done.wait()
-        if self.error is not None:
-            raise OSError(self.error.errno, self.error.strerror)
+            except OSError:
+                self._failed = covered
+                raise
+            self._done = covered
 
 
 _SYNC_FILE_RANGE_WRITE = 2
