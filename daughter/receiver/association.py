@@ -18,11 +18,30 @@ from daughter.receiver.command import Command
 from daughter.receiver.pdu import Reason, Violation
 from daughter.receiver.scp import VERIFICATION, Accepted, Context, Door, Rejected
 from daughter.receiver.wire import Gone, Wire
+from tackybox.dimse.messages import (
+    A_ABORT,
+    A_RELEASE_RQ,
+    C_ECHO_RQ,
+    C_STORE_RQ,
+    IS_COMMAND,
+    IS_LAST,
+    P_DATA_TF,
+    PDU_HEAD,
+    PDV_HEAD,
+    PDV_HEAD_BYTES,
+    RELEASE_RP_PDU,
+    MalformedMessage,
+    command_pdus,
+    fragment_bytes,
+)
 
 _LONGEST_COMMAND_BYTES = 1 << 16
 # An A-ASSOCIATE-RQ of 128 contexts with all transfer syntaxes stays below this; and a P-DATA-TF
 # that is longer than we announced costs us nothing.
 _LONGEST_PDU_BYTES = 1 << 20
+_LEAST_PDU_BYTES = 64  # of a peer that says it takes less no PDU could be made
+
+_PDV_LENGTH_BYTES = 4  # of its head that its length does not count
 
 _SUCCESS = 0x0000
 _PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.12
@@ -62,6 +81,7 @@ class Association:
         self._enter = enter
         self._longest_bytes = max(longest_bytes, _LONGEST_PDU_BYTES)
         self._accepted: Accepted | None = None
+        self._fragment_bytes = 0  # that the peer takes at a time
         self._messages: dict[int, _Message] = {}
         self._is_stopping = False
 
@@ -107,11 +127,11 @@ class Association:
     def _negotiate(self) -> bool:
         """Answer the request; whether there is an association now."""
         kind, length = self._header()
-        if kind == pdu.ABORT:
+        if kind == A_ABORT:
             return False
         if kind != pdu.ASSOCIATE_RQ:
             raise pdu.unexpected(kind)
-        request = pdu.HEADER.pack(kind, 0, length) + self._wire.take(length)
+        request = PDU_HEAD.pack(kind, length) + self._wire.take(length)
         try:
             answer = self._door.answer(request, self._peer_address, self._our_address)
             if isinstance(answer, Accepted) and not self._enter():
@@ -123,6 +143,9 @@ class Association:
             self._wire.send(answer.answer)
             return True  # for the farewell; `_transfer` sees that there is no association
         self._accepted = answer
+        self._fragment_bytes = fragment_bytes(
+            max(_LEAST_PDU_BYTES, answer.longest_bytes or _LONGEST_PDU_BYTES)
+        )
         self._wire.send(answer.answer)
         return True
 
@@ -134,13 +157,13 @@ class Association:
             if self._is_stopping and self.is_idle:
                 return self._abort(Reason.NOT_SPECIFIED)
             kind, length = self._header()
-            if kind == pdu.P_DATA_TF:
+            if kind == P_DATA_TF:
                 self._p_data(self._accepted, length)
-            elif kind == pdu.RELEASE_RQ:
+            elif kind == A_RELEASE_RQ:
                 self._wire.take(length)
-                self._wire.send(pdu.RELEASE_RESPONSE)
+                self._wire.send(RELEASE_RP_PDU)
                 break
-            elif kind == pdu.ABORT:
+            elif kind == A_ABORT:
                 return False
             else:
                 raise pdu.unexpected(kind)
@@ -148,7 +171,7 @@ class Association:
 
     def _header(self) -> tuple[int, int]:
         """Type and length of the next PDU."""
-        kind, _, length = pdu.HEADER.unpack(self._wire.take(pdu.HEADER.size))
+        kind, length = PDU_HEAD.unpack(self._wire.take(PDU_HEAD.size))
         if length > self._longest_bytes:
             raise Violation(Reason.INVALID_VALUE)
         return kind, length
@@ -156,22 +179,22 @@ class Association:
     def _p_data(self, accepted: Accepted, length: int) -> None:
         """Read a P-DATA-TF of `length` bytes, PDV by PDV (PS3.8 section 9.3.5)."""
         while length:
-            if length < pdu.PDV_HEADER_BYTES:
+            if length < PDV_HEAD_BYTES:
                 raise Violation(Reason.INVALID_VALUE)
-            header = self._wire.take(pdu.PDV_HEADER_BYTES)
-            pdv_bytes, context_id, control = pdu.PDV_HEADER.unpack(header)
-            left = pdv_bytes + pdu.PDV_LENGTH_BYTES - pdu.PDV_HEADER_BYTES
-            length -= pdv_bytes + pdu.PDV_LENGTH_BYTES
+            header = self._wire.take(PDV_HEAD_BYTES)
+            pdv_bytes, context_id, control = PDV_HEAD.unpack(header)
+            left = pdv_bytes + _PDV_LENGTH_BYTES - PDV_HEAD_BYTES
+            length -= pdv_bytes + _PDV_LENGTH_BYTES
             if left < 0 or length < 0 or context_id not in accepted.contexts:
                 raise Violation(Reason.INVALID_VALUE)
             message = self._messages.get(context_id)
             if message is None:
                 message = _Message(context_id, accepted.contexts[context_id])
                 self._messages[context_id] = message
-            if control & pdu.IS_COMMAND:
-                self._command_fragment(message, left, is_last=bool(control & pdu.IS_LAST))
+            if control & IS_COMMAND:
+                self._command_fragment(message, left, is_last=bool(control & IS_LAST))
             else:
-                self._data_fragment(message, left, is_last=bool(control & pdu.IS_LAST))
+                self._data_fragment(message, left, is_last=bool(control & IS_LAST))
 
     def _command_fragment(self, message: _Message, length: int, *, is_last: bool) -> None:
         if message.request is not None:
@@ -183,9 +206,9 @@ class Association:
             return
         try:
             request = message.request = command.parse(bytes(message.command))
-        except ValueError as error:
+        except MalformedMessage as error:
             raise Violation(Reason.INVALID_VALUE) from error
-        if request.field == command.C_STORE_RQ and not self._is_echo(message):
+        if request.field == C_STORE_RQ and not self._is_echo(message):
             message.reception = self._acceptance.begin(self._offer(message.context, request))
         if not request.has_data_set:
             self._answer(message, request)
@@ -205,17 +228,14 @@ class Association:
         """The whole message has come."""
         if message.reception is not None:
             status = self._finish(message.reception)
-        elif request.field == command.C_ECHO_RQ and self._is_echo(message):
+        elif request.field == C_ECHO_RQ and self._is_echo(message):
             status = _SUCCESS
         else:
             status = _UNRECOGNISED_OPERATION
         del self._messages[message.context_id]
-        if request.field == command.C_CANCEL_RQ or request.field & command.IS_RESPONSE:
-            return  # what has no response
-        longest_bytes = self._accepted.longest_bytes if self._accepted else 0
-        self._wire.send(
-            pdu.p_data(message.context_id, command.response(request, status), longest_bytes)
-        )
+        if request.wants_answer:
+            answer = command.response(request, status)
+            self._wire.send(command_pdus(answer, message.context_id, self._fragment_bytes))
 
     def _finish(self, reception: Reception) -> int:
         try:

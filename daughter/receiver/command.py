@@ -1,23 +1,31 @@
-"""Command sets of the DIMSE-C services that a storage SCP meets (PS3.7 sections 6.3.1 and 9.3).
+"""Requests as a storage SCP meets them, and the answers to them (PS3.7 section 9.3).
 
-Always in Implicit VR Little Endian. Nothing that is read is checked but its shape: a UID may be
-any text.
+Nothing that is read is checked but its shape: a UID may be any text.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
-C_STORE_RQ, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0FFF
-IS_RESPONSE = 0x8000
-NO_DATA_SET = 0x0101
+from tackybox.dimse.messages import (
+    AFFECTED_SOP_CLASS_UID,
+    AFFECTED_SOP_INSTANCE_UID,
+    COMMAND_DATA_SET_TYPE,
+    COMMAND_FIELD,
+    MESSAGE_ID,
+    MESSAGE_ID_RESPONDED_TO,
+    NO_DATA_SET,
+    PRIORITY,
+    RESPONSE,
+    STATUS,
+    MalformedMessage,
+    encode_command,
+    parse_command,
+    uid_value,
+    us_value,
+)
 
-_GROUP_LENGTH, _SOP_CLASS_UID, _COMMAND_FIELD, _MESSAGE_ID = 0x0000, 0x0002, 0x0100, 0x0110
-_RESPONDED_TO, _PRIORITY, _DATA_SET_TYPE, _STATUS = 0x0120, 0x0700, 0x0800, 0x0900
-_SOP_INSTANCE_UID = 0x1000
-_ELEMENT = struct.Struct("<HHL")
-_US, _UL = struct.Struct("<H"), struct.Struct("<L")
+C_CANCEL_RQ = 0x0FFF
 _LONGEST_UID_BYTES = 64
 
 
@@ -32,69 +40,53 @@ class Command:
     sop_class_uid: str
     sop_instance_uid: str
 
+    @property
+    def wants_answer(self) -> bool:
+        """Whether it is a request that has a response."""
+        return self.field != C_CANCEL_RQ and not self.field & RESPONSE
+
 
 def parse(encoded: bytes) -> Command:
-    """The request in a command set; raises ValueError if it is not one."""
-    elements = _elements(encoded)
-    try:
-        field = _US.unpack(elements[_COMMAND_FIELD])[0]
-        message_id = _US.unpack(elements.get(_MESSAGE_ID) or elements[_RESPONDED_TO])[0]
-        data_set_type = _US.unpack(elements[_DATA_SET_TYPE])[0]
-        priority = elements.get(_PRIORITY)
-        return Command(
-            field,
-            message_id,
-            data_set_type != NO_DATA_SET,
-            _US.unpack(priority)[0] if priority else None,
-            _uid(elements.get(_SOP_CLASS_UID, b"")),
-            _uid(elements.get(_SOP_INSTANCE_UID, b"")),
-        )
-    except (KeyError, struct.error) as error:
-        raise ValueError("a command set without what each must have") from error
+    """The request in a command set; raises MalformedMessage if it is not one."""
+    elements = parse_command(encoded)
+    message_id = _number(elements, MESSAGE_ID)
+    if message_id is None:
+        message_id = _number(elements, MESSAGE_ID_RESPONDED_TO)
+    field, kind = _number(elements, COMMAND_FIELD), _number(elements, COMMAND_DATA_SET_TYPE)
+    if field is None or kind is None or message_id is None:
+        raise MalformedMessage("a command set lacks what it must have")
+    return Command(
+        field,
+        message_id,
+        kind != NO_DATA_SET,
+        _number(elements, PRIORITY),
+        _uid(elements.get(AFFECTED_SOP_CLASS_UID, b"")),
+        _uid(elements.get(AFFECTED_SOP_INSTANCE_UID, b"")),
+    )
 
 
 def response(request: Command, status: int) -> bytes:
     """The command set that answers `request` (PS3.7 tables 9.3-2 and 9.3-13)."""
-    elements = [
-        _uid_element(_SOP_CLASS_UID, request.sop_class_uid),
-        _us_element(_COMMAND_FIELD, request.field | IS_RESPONSE),
-        _us_element(_RESPONDED_TO, request.message_id),
-        _us_element(_DATA_SET_TYPE, NO_DATA_SET),
-        _us_element(_STATUS, status),
-        _uid_element(_SOP_INSTANCE_UID, request.sop_instance_uid),
-    ]
-    body = b"".join(elements)
-    return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + _UL.pack(len(body)) + body
+    elements = (
+        (AFFECTED_SOP_CLASS_UID, _echoed(request.sop_class_uid)),
+        (COMMAND_FIELD, us_value(request.field | RESPONSE)),
+        (MESSAGE_ID_RESPONDED_TO, us_value(request.message_id)),
+        (COMMAND_DATA_SET_TYPE, us_value(NO_DATA_SET)),
+        (STATUS, us_value(status)),
+        (AFFECTED_SOP_INSTANCE_UID, _echoed(request.sop_instance_uid)),
+    )
+    return encode_command(*(element for element in elements if element[1]))
 
 
-def _elements(encoded: bytes) -> dict[int, bytes]:
-    """Values of group 0000 by element number."""
-    found: dict[int, bytes] = {}
-    position = 0
-    while position < len(encoded):
-        if len(encoded) - position < _ELEMENT.size:
-            raise ValueError("a command set ends within an element")
-        group, number, length = _ELEMENT.unpack_from(encoded, position)
-        position += _ELEMENT.size
-        if group != 0 or length > len(encoded) - position:
-            raise ValueError("a command set holds what is no element of one")
-        found[number] = encoded[position : position + length]
-        position += length
-    return found
+def _number(elements: dict[int, bytes], number: int) -> int | None:
+    value = elements.get(number, b"")
+    return int.from_bytes(value, "little") if len(value) == 2 else None
 
 
 def _uid(value: bytes) -> str:
     return value.rstrip(b" \0").decode("ascii", "replace")
 
 
-def _us_element(number: int, value: int) -> bytes:
-    return _ELEMENT.pack(0, number, 2) + _US.pack(value)
-
-
-def _uid_element(number: int, uid: str) -> bytes:
-    """Nothing at all if there is no UID, or one that no UID can be."""
-    value = uid.encode("ascii", "replace")
-    if not value or len(value) > _LONGEST_UID_BYTES:
-        return b""
-    value += b"\0" * (len(value) % 2)
-    return _ELEMENT.pack(0, number, len(value)) + value
+def _echoed(uid: str) -> bytes:
+    """Nothing if there is no UID, or one that none can be."""
+    return uid_value(uid) if uid.isascii() and len(uid) <= _LONGEST_UID_BYTES else b""

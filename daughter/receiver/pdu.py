@@ -1,25 +1,14 @@
-"""The upper layer's PDUs after the negotiation, as an acceptor meets them (PS3.8 section 9.3).
-
-P-DATA-TF is read in pieces, never as a whole: an item may be 200 MB. Those of the negotiation are
-pynetdicom's (`scp`).
-"""
+"""What an acceptor says of PDUs that are wrong or out of place (PS3.8 sections 9.2 and 9.3)."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from enum import IntEnum
 
-ASSOCIATE_RQ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = 0x01, 0x04, 0x05, 0x06, 0x07
-_LAST_TYPE = ABORT
+from tackybox.dimse.messages import A_ABORT, PDU_HEAD
 
-HEADER = struct.Struct(">BBL")  # type, reserved, length of what follows
-PDV_HEADER = struct.Struct(">LBB")  # length of the rest, presentation context ID, message control
-PDV_HEADER_BYTES = PDV_HEADER.size
-PDV_LENGTH_BYTES = 4  # of it that its length does not count
-IS_COMMAND, IS_LAST = 0x01, 0x02  # message control header, PS3.8 Annex E.2
-
-RELEASE_RESPONSE = HEADER.pack(RELEASE_RP, 0, 4) + b"\0\0\0\0"
+ASSOCIATE_RQ = 0x01
+_LAST_TYPE = A_ABORT
+_SERVICE_PROVIDER = 2
 
 
 class Reason(IntEnum):
@@ -47,20 +36,4 @@ def unexpected(kind: int) -> Violation:
 
 def abort(reason: Reason) -> bytes:
     """An A-ABORT of the service provider (PS3.8 section 9.3.8)."""
-    return HEADER.pack(ABORT, 0, 4) + bytes((0, 0, 2, reason))
-
-
-def p_data(context_id: int, command: bytes, longest_bytes: int) -> bytes:
-    """P-DATA-TF PDUs with a whole command set; none longer than `longest_bytes`, 0 = no limit."""
-    step = max(1, longest_bytes - PDV_HEADER_BYTES) if longest_bytes else len(command)
-    return b"".join(_fragments(context_id, command, step))
-
-
-def _fragments(context_id: int, command: bytes, step: int) -> Iterator[bytes]:
-    for start in range(0, len(command), step):
-        piece = command[start : start + step]
-        control = IS_COMMAND | (IS_LAST if start + step >= len(command) else 0)
-        length = len(piece) + PDV_HEADER_BYTES
-        yield HEADER.pack(P_DATA_TF, 0, length)
-        yield PDV_HEADER.pack(length - PDV_LENGTH_BYTES, context_id, control)
-        yield piece
+    return PDU_HEAD.pack(A_ABORT, 4) + bytes((0, 0, _SERVICE_PROVIDER, reason))

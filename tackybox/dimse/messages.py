@@ -21,25 +21,25 @@ RELEASE_RP_PDU = b"\x06\0\0\0\0\x04\0\0\0\0"
 ABORT_PDU = b"\x07\0\0\0\0\x04\0\0\0\0"  # source 0: the service user
 
 PDU_HEAD = struct.Struct(">BxI")
-_PDV_HEAD = struct.Struct(">IBB")
+PDV_HEAD = struct.Struct(">IBB")
 _PDU_AND_PDV_HEAD = struct.Struct(">BxIIBB")
-PDV_HEAD_BYTES = _PDV_HEAD.size
+PDV_HEAD_BYTES = PDV_HEAD.size
 _ELEMENT_HEAD = struct.Struct("<HHI")
-_IS_COMMAND = 0x01  # message control header, PS3.8 E.2
-_IS_LAST = 0x02
+IS_COMMAND = 0x01  # message control header, PS3.8 E.2
+IS_LAST = 0x02
 
-_AFFECTED_SOP_CLASS_UID = 0x0002  # elements of group 0000, PS3.7 E.1
-_COMMAND_FIELD = 0x0100
-_MESSAGE_ID = 0x0110
-_MESSAGE_ID_RESPONDED_TO = 0x0120
-_PRIORITY = 0x0700
-_COMMAND_DATA_SET_TYPE = 0x0800
-_STATUS = 0x0900
-_AFFECTED_SOP_INSTANCE_UID = 0x1000
-_C_STORE_RQ = 0x0001
-_C_ECHO_RQ = 0x0030
-_RESPONSE = 0x8000
-_NO_DATA_SET = 0x0101
+AFFECTED_SOP_CLASS_UID = 0x0002  # elements of group 0000, PS3.7 E.1
+COMMAND_FIELD = 0x0100
+MESSAGE_ID = 0x0110
+MESSAGE_ID_RESPONDED_TO = 0x0120
+PRIORITY = 0x0700
+COMMAND_DATA_SET_TYPE = 0x0800
+STATUS = 0x0900
+AFFECTED_SOP_INSTANCE_UID = 0x1000
+C_STORE_RQ = 0x0001
+C_ECHO_RQ = 0x0030
+RESPONSE = 0x8000
+NO_DATA_SET = 0x0101
 _DATA_SET = 0x0001
 
 
@@ -58,28 +58,28 @@ class Request:
 
 def echo_request(message_id: int, sop_class_uid: str) -> Request:
     """C-ECHO-RQ, PS3.7 table 9.3-12."""
-    command = _command(
-        (_AFFECTED_SOP_CLASS_UID, _uid(sop_class_uid)),
-        (_COMMAND_FIELD, _us(_C_ECHO_RQ)),
-        (_MESSAGE_ID, _us(message_id)),
-        (_COMMAND_DATA_SET_TYPE, _us(_NO_DATA_SET)),
+    command = encode_command(
+        (AFFECTED_SOP_CLASS_UID, uid_value(sop_class_uid)),
+        (COMMAND_FIELD, us_value(C_ECHO_RQ)),
+        (MESSAGE_ID, us_value(message_id)),
+        (COMMAND_DATA_SET_TYPE, us_value(NO_DATA_SET)),
     )
-    return Request(message_id, command, _C_ECHO_RQ | _RESPONSE)
+    return Request(message_id, command, C_ECHO_RQ | RESPONSE)
 
 
 def store_request(
     message_id: int, sop_class_uid: str, sop_instance_uid: str, priority: int
 ) -> Request:
     """C-STORE-RQ, PS3.7 table 9.3-1."""
-    command = _command(
-        (_AFFECTED_SOP_CLASS_UID, _uid(sop_class_uid)),
-        (_COMMAND_FIELD, _us(_C_STORE_RQ)),
-        (_MESSAGE_ID, _us(message_id)),
-        (_PRIORITY, _us(priority)),
-        (_COMMAND_DATA_SET_TYPE, _us(_DATA_SET)),
-        (_AFFECTED_SOP_INSTANCE_UID, _uid(sop_instance_uid)),
+    command = encode_command(
+        (AFFECTED_SOP_CLASS_UID, uid_value(sop_class_uid)),
+        (COMMAND_FIELD, us_value(C_STORE_RQ)),
+        (MESSAGE_ID, us_value(message_id)),
+        (PRIORITY, us_value(priority)),
+        (COMMAND_DATA_SET_TYPE, us_value(_DATA_SET)),
+        (AFFECTED_SOP_INSTANCE_UID, uid_value(sop_instance_uid)),
     )
-    return Request(message_id, command, _C_STORE_RQ | _RESPONSE)
+    return Request(message_id, command, C_STORE_RQ | RESPONSE)
 
 
 def fragment_bytes(max_pdu_bytes: int) -> int:
@@ -91,7 +91,7 @@ def command_pdus(command: bytes, context_id: int, fragment_size: int) -> bytes:
     """The PDUs that carry `command`, in fragments of at most `fragment_size` bytes."""
     return b"".join(
         head + command[start : start + size]
-        for start, size, head in _fragments(len(command), context_id, fragment_size, _IS_COMMAND)
+        for start, size, head in _fragments(len(command), context_id, fragment_size, IS_COMMAND)
     )
 
 
@@ -111,7 +111,7 @@ def _fragments(
     for start in range(0, last_start, fragment_size):
         yield start, fragment_size, head
     rest = size_bytes - last_start
-    yield last_start, rest, _heads(rest, context_id, kind | _IS_LAST)
+    yield last_start, rest, _heads(rest, context_id, kind | IS_LAST)
 
 
 def _heads(size: int, context_id: int, control: int) -> bytes:
@@ -139,7 +139,7 @@ class Incoming:
         while offset < len(body):
             if len(body) - offset < PDV_HEAD_BYTES:
                 raise MalformedMessage("a PDV is cut off")
-            length, _, control = _PDV_HEAD.unpack_from(body, offset)
+            length, _, control = PDV_HEAD.unpack_from(body, offset)
             end = offset + 4 + length
             if length < 2 or end > len(body):
                 raise MalformedMessage("a PDV's length is wrong")
@@ -150,14 +150,14 @@ class Incoming:
         """The Status of this message as the response to `request`; raises MalformedMessage."""
         found = self._elements
         if (
-            _number(found, _COMMAND_FIELD) != request.response_field
-            or _number(found, _MESSAGE_ID_RESPONDED_TO) != request.message_id
+            _number(found, COMMAND_FIELD) != request.response_field
+            or _number(found, MESSAGE_ID_RESPONDED_TO) != request.message_id
         ):
             raise MalformedMessage("it answers something else")
-        return _number(found, _STATUS)
+        return _number(found, STATUS)
 
     def _take(self, control: int, fragment: bytes) -> None:
-        is_command, is_last = bool(control & _IS_COMMAND), bool(control & _IS_LAST)
+        is_command, is_last = bool(control & IS_COMMAND), bool(control & IS_LAST)
         if self.is_complete or is_command != self._awaits_command:
             raise MalformedMessage("a fragment comes out of turn")
         if not is_command:
@@ -167,8 +167,8 @@ class Incoming:
         if is_last:
             self._elements = parse_command(bytes(self._command))
             self._awaits_command = False
-            kind = _number(self._elements, _COMMAND_DATA_SET_TYPE)
-            self._awaits_data_set = kind != _NO_DATA_SET
+            kind = _number(self._elements, COMMAND_DATA_SET_TYPE)
+            self._awaits_data_set = kind != NO_DATA_SET
 
 
 def parse_command(command: bytes) -> dict[int, bytes]:
@@ -194,15 +194,18 @@ def _number(elements: dict[int, bytes], element: int) -> int:
     return int.from_bytes(value, "little")
 
 
-def _command(*elements: tuple[int, bytes]) -> bytes:
+def encode_command(*elements: tuple[int, bytes]) -> bytes:
+    """A command set of `elements`, in their order, which must be that of their numbers."""
     body = b"".join(_ELEMENT_HEAD.pack(0, tag, len(value)) + value for tag, value in elements)
     return _ELEMENT_HEAD.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
 
 
-def _uid(uid: str) -> bytes:
+def uid_value(uid: str) -> bytes:
+    """A UID as a value: of even length, by a NUL."""
     value = uid.encode("ascii")
     return value + b"\0" * (len(value) % 2)
 
 
-def _us(number: int) -> bytes:
+def us_value(number: int) -> bytes:
+    """A number as a value of VR US."""
     return struct.pack("<H", number)

@@ -14,14 +14,14 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
 )
 
-from daughter.receiver import pdu
+from tackybox.dimse import messages
 
 CT, VERIFICATION = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.1"
 EXPLICIT_LE, IMPLICIT_LE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 CONTEXTS = ((CT, EXPLICIT_LE), (CT, IMPLICIT_LE), (VERIFICATION, IMPLICIT_LE))
 """What `associate_rq` proposes, as presentation contexts 1, 3 and 5."""
-RELEASE_RQ = pdu.HEADER.pack(pdu.RELEASE_RQ, 0, 4) + b"\0\0\0\0"
-ABORT = pdu.HEADER.pack(pdu.ABORT, 0, 4) + b"\0\0\0\0"
+RELEASE_RQ = messages.RELEASE_RQ_PDU
+ABORT = messages.ABORT_PDU
 
 
 def associate_rq(
@@ -82,12 +82,12 @@ def data_set(instance: str, size: int = 0) -> bytes:
 
 
 def pdv(context: int, control: int, data: bytes) -> bytes:
-    return pdu.PDV_HEADER.pack(len(data) + 2, context, control) + data
+    return messages.PDV_HEAD.pack(len(data) + 2, context, control) + data
 
 
 def p_data(*pdvs: bytes) -> bytes:
     body = b"".join(pdvs)
-    return pdu.HEADER.pack(pdu.P_DATA_TF, 0, len(body)) + body
+    return messages.PDU_HEAD.pack(messages.P_DATA_TF, len(body)) + body
 
 
 def fragments(context: int, data: bytes, sizes: Sequence[int], command: int) -> list[bytes]:
@@ -98,13 +98,13 @@ def fragments(context: int, data: bytes, sizes: Sequence[int], command: int) -> 
             break
         cuts.append(pdv(context, command, data[position : position + size]))
         position += size
-    return [*cuts, pdv(context, command | pdu.IS_LAST, data[position:])]
+    return [*cuts, pdv(context, command | messages.IS_LAST, data[position:])]
 
 
 def message(context: int, command: bytes, data: bytes | None = None) -> bytes:
     """A whole message, a PDU for the command and one for the data set."""
-    whole = p_data(pdv(context, pdu.IS_COMMAND | pdu.IS_LAST, command))
-    return whole if data is None else whole + p_data(pdv(context, pdu.IS_LAST, data))
+    whole = p_data(pdv(context, messages.IS_COMMAND | messages.IS_LAST, command))
+    return whole if data is None else whole + p_data(pdv(context, messages.IS_LAST, data))
 
 
 def talk(sock: socket.socket, *pieces: bytes, until_closed: bool = True) -> list[bytes]:
@@ -143,7 +143,7 @@ def statuses(answers: Sequence[bytes]) -> list[tuple[int, int, int]]:
     """(presentation context, message ID, status) of each response among `answers`."""
     found = []
     for answer in answers:
-        if answer[0] == pdu.P_DATA_TF:
+        if answer[0] == messages.P_DATA_TF:
             elements, position = {}, 12
             while position < len(answer):
                 _, number, length = struct.unpack_from("<HHL", answer, position)

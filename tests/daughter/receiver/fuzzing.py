@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from daughter.receiver import pdu
 from daughter.receiver.acceptance import Offer
 from daughter.receiver.association import Association
 from daughter.receiver.scp import Door
@@ -16,6 +15,7 @@ from daughter.receiver.wire import Gone
 from tackybox.config import DaughterConfig
 from tackybox.config.addresses import parse_mothers
 from tackybox.config.modalities import parse_modalities
+from tackybox.dimse import messages
 from tackybox.item import command_contradiction
 from tests.daughter.receiver.dialogue import (
     ABORT,
@@ -42,7 +42,7 @@ SEEDS = [
     associate_rq() + message(1, c_store(1, "1.2.3"), data_set("1.2.3", 512)) + RELEASE_RQ,
     associate_rq() + message(5, c_echo(1)) + ABORT,
     associate_rq()
-    + p_data(*fragments(1, c_store(1, "1.2.3"), [3, 9], pdu.IS_COMMAND))
+    + p_data(*fragments(1, c_store(1, "1.2.3"), [3, 9], messages.IS_COMMAND))
     + p_data(*fragments(1, data_set("1.2.3", 256), [1, 60], 0))
     + message(3, c_store(2, "1.2.4"), b"\x08\x00\x18\x00\x06\x00\x00\x001.2.4\x00")
     + RELEASE_RQ,

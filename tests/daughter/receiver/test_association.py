@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daughter.receiver import pdu
 from daughter.receiver.acceptance import Acceptance
 from daughter.receiver.association import Association
 from daughter.receiver.scp import Door
@@ -22,7 +21,7 @@ from mysql_utilities.recorder import Recorder
 from tackybox.config import DaughterConfig
 from tackybox.config.addresses import parse_mothers
 from tackybox.config.modalities import parse_modalities
-from tackybox.dimse import archive
+from tackybox.dimse import archive, messages
 from tackybox.item import read_header
 from tackybox.spool import Spool
 from tests.daughter.receiver.dialogue import (
@@ -43,8 +42,8 @@ from tests.daughter.receiver.dialogue import (
     us,
 )
 
-COMMAND, LAST = pdu.IS_COMMAND, pdu.IS_LAST
-ACCEPTED, REJECTED, RELEASED = 0x02, 0x03, pdu.RELEASE_RP
+COMMAND, LAST = messages.IS_COMMAND, messages.IS_LAST
+ACCEPTED, REJECTED, RELEASED = 0x02, 0x03, messages.A_RELEASE_RP
 
 
 class Box:
@@ -126,7 +125,7 @@ def test_store_echo_release(box: Box) -> None:
     answers = box.talk(
         associate_rq(), message(1, c_store(1, "1.2.3"), data), message(5, c_echo(2)), RELEASE_RQ
     )
-    assert kinds(answers) == [ACCEPTED, pdu.P_DATA_TF, pdu.P_DATA_TF, RELEASED]
+    assert kinds(answers) == [ACCEPTED, messages.P_DATA_TF, messages.P_DATA_TF, RELEASED]
     assert statuses(answers) == [(1, 1, 0), (5, 2, 0)]
     assert box.stored() == [data]
 
@@ -164,7 +163,7 @@ def test_any_fragmentation_is_the_same_message(
         stream = stream[size:]
     with tempfile.TemporaryDirectory() as directory, Box(Path(directory)).open() as box:
         answers = box.talk(*filter(None, pieces), stream)
-        assert kinds(answers) == [ACCEPTED, pdu.P_DATA_TF, RELEASED]
+        assert kinds(answers) == [ACCEPTED, messages.P_DATA_TF, RELEASED]
         assert statuses(answers) == [(1, 1, 0)]
         assert box.stored() == [data]
 
@@ -188,15 +187,15 @@ def test_messages_on_several_contexts_may_be_mixed(box: Box) -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (pdu.HEADER.pack(0x99, 0, 4) + b"\0" * 4, 1),
-        (pdu.HEADER.pack(0, 0, 4) + b"\0" * 4, 1),
+        (messages.PDU_HEAD.pack(0x99, 4) + b"\0" * 4, 1),
+        (messages.PDU_HEAD.pack(0, 4) + b"\0" * 4, 1),
         (associate_rq(), 2),
-        (pdu.HEADER.pack(0x02, 0, 4) + b"\0" * 4, 2),
-        (pdu.HEADER.pack(pdu.RELEASE_RP, 0, 4) + b"\0" * 4, 2),
-        (pdu.HEADER.pack(pdu.P_DATA_TF, 0, 0xFFFFFFFF), 6),
-        (pdu.HEADER.pack(pdu.P_DATA_TF, 0, 3) + b"\0" * 3, 6),
-        (p_data(pdu.PDV_HEADER.pack(1, 1, 0)), 6),  # shorter than its own header
-        (p_data(pdu.PDV_HEADER.pack(100, 1, 0)), 6),  # longer than its PDU
+        (messages.PDU_HEAD.pack(0x02, 4) + b"\0" * 4, 2),
+        (messages.PDU_HEAD.pack(messages.A_RELEASE_RP, 4) + b"\0" * 4, 2),
+        (messages.PDU_HEAD.pack(messages.P_DATA_TF, 0xFFFFFFFF), 6),
+        (messages.PDU_HEAD.pack(messages.P_DATA_TF, 3) + b"\0" * 3, 6),
+        (p_data(messages.PDV_HEAD.pack(1, 1, 0)), 6),  # shorter than its own header
+        (p_data(messages.PDV_HEAD.pack(100, 1, 0)), 6),  # longer than its PDU
         (p_data(pdv(7, COMMAND | LAST, c_echo(1))), 6),  # a context that was not proposed
         (p_data(pdv(1, LAST, b"data before a command")), 2),
         (p_data(pdv(1, COMMAND | LAST, b"no command set")), 6),
@@ -207,7 +206,7 @@ def test_a_breach_of_the_protocol_is_an_abort_with_its_reason(
     box: Box, wrong: bytes, reason: int
 ) -> None:
     answers = box.talk(associate_rq(), wrong)
-    assert kinds(answers) == [ACCEPTED, pdu.ABORT]
+    assert kinds(answers) == [ACCEPTED, messages.A_ABORT]
     assert abort_reason(answers) == reason
     assert box.stored() == []
 
@@ -225,12 +224,12 @@ def test_a_command_set_without_end_is_not_gathered(box: Box) -> None:
         (b"GET / HTTP/1.1\r\n\r\n", 6),
         (b"\x47\0\0\0\0\x10" + b"x" * 16, 1),
         (b"\x01\0\0\0\0\x10" + b"x" * 16, 6),
-        (pdu.HEADER.pack(1, 0, 0xFFFFFFF0), 6),
+        (messages.PDU_HEAD.pack(1, 0xFFFFFFF0), 6),
     ],
 )
 def test_what_is_no_request_for_an_association(box: Box, first: bytes, expected: int) -> None:
     answers = box.talk(first)
-    assert kinds(answers) == [pdu.ABORT]
+    assert kinds(answers) == [messages.A_ABORT]
     assert abort_reason(answers) == expected
 
 
@@ -253,7 +252,11 @@ def test_an_abort_in_the_middle_of_a_pdu_is_no_abort(box: Box) -> None:
     """It is data: what follows counts as what the PDU's length says it is."""
     data = data_set("1.2.3", 512)
     half = p_data(pdv(1, COMMAND | LAST, c_store(1, "1.2.3"))) + p_data(pdv(1, LAST, data))[:-4]
-    assert kinds(box.talk(associate_rq(), half, ABORT)) == [ACCEPTED, pdu.P_DATA_TF, pdu.ABORT]
+    assert kinds(box.talk(associate_rq(), half, ABORT)) == [
+        ACCEPTED,
+        messages.P_DATA_TF,
+        messages.A_ABORT,
+    ]
 
 
 def test_a_release_in_mid_message_is_granted_and_nothing_kept(box: Box) -> None:
@@ -282,7 +285,7 @@ def test_requests_that_we_don_t_serve(box: Box) -> None:
 
 def test_a_peer_that_takes_short_pdus_only_gets_them(box: Box) -> None:
     answers = box.talk(associate_rq(longest=32), message(5, c_echo(1)), RELEASE_RQ)
-    short = [answer for answer in answers if answer[0] == pdu.P_DATA_TF]
+    short = [answer for answer in answers if answer[0] == messages.P_DATA_TF]
     assert len(short) > 1
     assert all(len(answer) <= 32 + 6 for answer in short)
     assert [answer[11] & LAST for answer in short] == [0] * (len(short) - 1) + [LAST]
@@ -316,7 +319,7 @@ def test_who_is_told_to_stop_answers_what_is_in_hand(box: Box) -> None:
         association.stop()
         answers = talk(theirs, whole[-5:], until_closed=False)
     thread.join(30)
-    assert kinds(answers) == [ACCEPTED, pdu.P_DATA_TF, pdu.ABORT]
+    assert kinds(answers) == [ACCEPTED, messages.P_DATA_TF, messages.A_ABORT]
     assert box.stored() == [data]
 
 

@@ -13,6 +13,7 @@ from pynetdicom.dsutils import decode, encode
 
 from daughter.receiver import command
 from daughter.receiver.command import Command
+from tackybox.dimse import messages
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 uids = st.from_regex(r"[0-9][0-9.]{0,63}", fullmatch=True)
@@ -37,7 +38,7 @@ def test_a_c_store_request_of_pynetdicom_is_read(
     message = C_STORE_RQ()
     message.primitive_to_message(request)
     assert command.parse(encoded(message)) == Command(
-        command.C_STORE_RQ, message_id, True, priority, sop_class, instance
+        messages.C_STORE_RQ, message_id, True, priority, sop_class, instance
     )
 
 
@@ -48,18 +49,18 @@ def test_a_c_echo_request_has_no_data_set() -> None:
     message = C_ECHO_RQ()
     message.primitive_to_message(request)
     found = command.parse(encoded(message))
-    assert (found.field, found.message_id, found.has_data_set) == (command.C_ECHO_RQ, 7, False)
+    assert (found.field, found.message_id, found.has_data_set) == (messages.C_ECHO_RQ, 7, False)
 
 
 @given(uids, uids, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
 def test_our_answer_is_one_that_pynetdicom_reads(
     sop_class: str, instance: str, message_id: int, status: int
 ) -> None:
-    request = Command(command.C_STORE_RQ, message_id, True, 0, sop_class, instance)
+    request = Command(messages.C_STORE_RQ, message_id, True, 0, sop_class, instance)
     answer = decode(BytesIO(command.response(request, status)), True, True)
     assert (answer.CommandField, answer.Status) == (0x8001, status)
     assert answer.MessageIDBeingRespondedTo == message_id
-    assert answer.CommandDataSetType == command.NO_DATA_SET
+    assert answer.CommandDataSetType == messages.NO_DATA_SET
     assert answer.AffectedSOPClassUID == sop_class
     assert answer.AffectedSOPInstanceUID == instance
     group_length = answer.CommandGroupLength
@@ -67,7 +68,7 @@ def test_our_answer_is_one_that_pynetdicom_reads(
 
 
 def test_what_can_be_no_uid_is_not_said_again() -> None:
-    request = Command(command.C_STORE_RQ, 1, True, 0, "é" * 64, "1" * 65)
+    request = Command(messages.C_STORE_RQ, 1, True, 0, "é" * 64, "1" * 65)
     answer = decode(BytesIO(command.response(request, 0x0118)), True, True)
     assert "AffectedSOPInstanceUID" not in answer
 
