@@ -283,11 +283,12 @@ def test_requests_that_we_don_t_serve(box: Box) -> None:
     assert len(box.stored()) == 1
 
 
-def test_a_peer_that_takes_short_pdus_only_gets_them(box: Box) -> None:
-    answers = box.talk(associate_rq(longest=32), message(5, c_echo(1)), RELEASE_RQ)
+@pytest.mark.parametrize("longest", [64, 70, 3])
+def test_a_peer_that_takes_short_pdus_only_gets_them(box: Box, longest: int) -> None:
+    answers = box.talk(associate_rq(longest=longest), message(5, c_echo(1)), RELEASE_RQ)
     short = [answer for answer in answers if answer[0] == messages.P_DATA_TF]
     assert len(short) > 1
-    assert all(len(answer) <= 32 + 6 for answer in short)
+    assert all(len(answer) <= max(longest, 64) + 6 for answer in short)
     assert [answer[11] & LAST for answer in short] == [0] * (len(short) - 1) + [LAST]
 
 
