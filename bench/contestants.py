@@ -65,7 +65,7 @@ class Contestant:
     """A receiver: how it is started, what it holds, and what it promises with its Success."""
 
     name: str
-    fsyncs: bool
+    is_ours: bool
     command: Command
     held: Callable[[Run], int]
     aet: str = "BENCH"
@@ -75,7 +75,7 @@ class Contestant:
     def check(self, run: Run, images: Sequence[Image]) -> None:
         """Raise BenchError unless it holds all of `images`."""
         expected = len({image.sop_instance_uid for image in images})
-        if self.fsyncs:
+        if self.is_ours:
             expected = len(images)
             digests = {Item.parse(path.name).digest for path in our_items(run.directory)}
             if digests != {image.digest for image in images}:
@@ -154,7 +154,7 @@ def _orthanc(directory: Path, port: int) -> Sequence[str]:
     settings = {
         "Name": "bench", "StorageDirectory": str(directory / "db"),
         "IndexDirectory": str(directory / "db"), "DicomAet": "BENCH", "DicomPort": port,
-        "HttpPort": port + 1 if not listens(port + 1) else free_port(),
+        "HttpPort": free_port(),
         "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
         "DicomAlwaysAllowStore": True, "Plugins": [],
     }  # fmt: skip

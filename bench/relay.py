@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.contestants import Run, stop
 from bench.corpora import Image
@@ -90,7 +91,7 @@ def events(spool: Path, kind: Kind) -> Iterator[Event]:
 
 @contextmanager
 def running_relay(
-    scratch: Path, archive: Run, *, is_far: bool = False, **settings: object
+    scratch: Path, archive: Run, *, is_far: bool = False, **settings: Any
 ) -> Iterator[Relay]:
     """A relay into `archive`; `settings` are for both boxes."""
     with ExitStack() as ending:

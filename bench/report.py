@@ -35,7 +35,8 @@ _CORPORA = (
 
 
 def page(results: Results, rows: Sequence[Row], rounds: int, notes: Sequence[str]) -> str:
-    """The whole page; a row or goal without figures says so."""
+    """The page about `rows`; a row or goal without figures says so."""
+    names = {row.name for row in rows}
     lines = [
         "# As fast as the wire and the disk: measured",
         "",
@@ -55,7 +56,7 @@ def page(results: Results, rows: Sequence[Row], rounds: int, notes: Sequence[str
         "",
         "| what | against | Tackybox | against it | compared | goal | reached |",
         "|---|---|---|---|---|---|---|",
-        *(_goal_line(goal, results) for goal in GOALS),
+        *(_goal_line(goal, results) for goal in GOALS if goal.ours.row in names),
         "",
         "## What Success means",
         "",
