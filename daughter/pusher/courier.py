@@ -179,18 +179,17 @@ class Courier:
         Of mothers that share, all.
         """
         for way in self._ways:
-            now_s = time.monotonic()
-            if way.road.is_open:
-                if self._is_wanted(way):
-                    way.road.stand_by()
-                elif not self._outlet_needs(way):
-                    way.road.close()
-                continue
-            if way.down_since_s is None:
-                self._note_down(way, way.why or "the connection ended")
-                way.why = ""
-            if now_s >= way.try_at_s and (self._is_wanted(way) or self._outlet_needs(way)):
-                self._open(way)
+            wanted = self._is_wanted(way)
+            if not way.road.is_open:
+                if way.down_since_s is None:
+                    self._note_down(way, way.why or "the connection ended")
+                    way.why = ""
+                if time.monotonic() >= way.try_at_s and (wanted or self._outlet_needs(way)):
+                    self._open(way)
+            elif not wanted and not self._outlet_needs(way):
+                way.road.close()
+            if wanted:
+                way.road.stand_by()
 
     def _is_wanted(self, way: _Way) -> bool:
         """Whether items are to go this way, if it is open."""
@@ -371,7 +370,6 @@ class Courier:
             way.road.name, by_name, answers, duration_s=time.monotonic() - started_s
         )
         way.goes_well()
-        way.road.stand_by()
 
     def _compress(self, way: _Way, entries: Sequence[Entry]) -> bool:
         if self._config.compress == "auto":

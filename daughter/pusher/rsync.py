@@ -173,8 +173,9 @@ class Road:
 
     def stand_by(self) -> None:
         """Have rsyncs stand by, so that a push finds one; to be asked again now and then."""
-        if self._standbys is not None:
-            self._standbys.refill()
+        standbys = self._standbys
+        if standbys is not None and self.is_open:
+            standbys.refill()
 
     def push(self, entries: Callable[[], Sequence[Entry]], *, compress: bool, urgent: bool) -> None:
         """Copy the files of `entries`, all below `source`, to the mother.

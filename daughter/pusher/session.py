@@ -39,8 +39,18 @@ class Session:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still runs."""
-        return self._process.poll() is None
+        """Whether it still runs, at both ends.
+
+        ssh alone does not tell: a master goes on after its own request for the sake of others.
+        """
+        if self._process.poll() is not None:
+            return False
+        poll = select.poll()
+        try:
+            poll.register(self._stream(self._process.stdout), 0)
+        except ValueError:  # closed under our hands
+            return False
+        return not poll.poll(0)
 
     @property
     def exit_code(self) -> int | None:

@@ -2,8 +2,9 @@
 
 An rsync that is to read names from its standard input sets its connection up before it does. So
 some are kept that far, and a push costs neither a start nor the round trips of one. Promises: one
-that stands by has claimed nothing; at most `WAITING` do, all as the last push wanted them; one that
-ended is not started again more often than every `_RESTART_S`, because a mother may be refusing it.
+that stands by has claimed nothing; at most `WAITING` do, all as the last push wanted them; while a
+push is under way the last one is kept for an urgent push; one that ended is not started again more
+often than every `_RESTART_S`, because a mother may be refusing it.
 Not promised: that one is ready, or even that it lives. Then a push starts one for itself.
 
 A push ends when rsync has said its goodbyes: everything that it could write is in place at the
@@ -123,6 +124,7 @@ class Standbys:
         self._waiting: deque[Rsync] = deque()
         self._ending: list[Rsync] = []
         self._refill_at_s = 0.0
+        self._pushes = 0  # under way
         self._closed = False
 
     def push(self, names: Callable[[], bytes], *, compress: bool, urgent: bool) -> None:
@@ -139,6 +141,7 @@ class Standbys:
             raise
         finally:
             with self._lock:
+                self._pushes -= 1
                 self._ending.append(rsync)
 
     def refill(self) -> None:
@@ -171,8 +174,10 @@ class Standbys:
     def _take(self, compress: bool, urgent: bool) -> Rsync:
         with self._lock:
             self._compress = compress
+            self._pushes += 1
             self._sort_out()
-            if len(self._waiting) > (0 if urgent else 1):
+            kept = 1 if self._pushes > 1 and not urgent else 0
+            if len(self._waiting) > kept:
                 return self._waiting.popleft()
         return self._start(compress)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from tackybox.item import Item, digest_of
 from tackybox.spool import Lane, Outlet, Receipt, ReceiptKind, ReceiptLog, Spool, State
 from tests.journey.conftest import events
 from tests.mother.inbox.test_gate import write_item
-from tests.peers import require, wait_until
+from tests.peers import pids_of, require, wait_until
 
 
 class Road:
@@ -192,6 +193,18 @@ def test_a_pusher_killed_in_the_middle_makes_no_second_copy(road: Road) -> None:
     signed = [receipt.item_name for _, receipt in log.read_after(0)]
     assert sorted(signed) == sorted(names)
     assert inbox.process is not None and inbox.process.poll() is None
+
+
+def test_a_gate_that_was_killed_is_noticed_though_rsyncs_stand_by(road: Road) -> None:
+    road.start_inbox()
+    pusher = road.start_pusher()
+    wait_until(lambda: "mother reached" in pusher.log.read_text(), "the road is open")
+    wait_until(lambda: pids_of("rsync --server", str(road.mother)), "an rsync stands by")
+    for pid in pids_of(str(road.mother), "mother.inbox.gate"):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: Kind.OUTLET_DOWN in road.kinds(), "it is noticed")
+    (name,) = road.queue(1)
+    wait_until(lambda: road.landed() == [name], "the road is open again")
 
 
 def test_a_mother_with_another_spool_gets_everything_again(road: Road) -> None:

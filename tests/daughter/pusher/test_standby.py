@@ -77,16 +77,27 @@ def test_names_are_asked_for_when_it_is_ready(copier: Copier) -> None:
     assert (copier.target / "late").read_text() == "late"
 
 
-def test_the_last_one_is_for_an_urgent_push(copier: Copier) -> None:
+def test_the_last_one_is_kept_for_an_urgent_push_while_another_is_under_way(copier: Copier) -> None:
     copier.standbys.refill()
-    for _ in range(WAITING + 2):
+
+    def others() -> bytes:
+        for _ in range(WAITING + 1):
+            copier.push("a")
+        assert len(copier.waiting) == 1
+        copier.push("b", urgent=True)
+        assert copier.waiting == []
+        return b"c\0"
+
+    copier.standbys.push(others, compress=False, urgent=False)
+    assert sorted(path.name for path in copier.target.iterdir()) == ["a", "b", "c"]
+
+
+def test_with_nothing_else_under_way_the_last_one_is_used_too(copier: Copier) -> None:
+    copier.standbys.refill()
+    for _ in range(WAITING):
         copier.push("a")
-    assert len(copier.waiting) == 1
-    (last,) = copier.waiting
-    copier.push("b", urgent=True)
     assert copier.waiting == []
-    assert last not in copier.waiting
-    assert (copier.target / "b").exists()
+    assert len(copier.started) == WAITING
 
 
 def test_those_of_the_other_kind_are_replaced(copier: Copier) -> None:
