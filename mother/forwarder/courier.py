@@ -50,6 +50,7 @@ class Courier:
         self._look = threading.Condition()
         self._openings = Openings(self._look)
         self._width = Width(config.associations)
+        self._carriers: list[Carrier] = []
         self._busy = [False] * config.associations
         self._rings = 0
         self._failure: Exception | None = None
@@ -57,8 +58,10 @@ class Courier:
     def run(self) -> None:
         """Deliver until told to stop. Raises what a thread failed with (the disk, most likely)."""
         self._settlement.recover()
+        numbers = range(self._config.associations)
+        self._carriers = [self._carrier(number) for number in numbers]
         threads = [threading.Thread(target=self._ask, name="presence")]
-        for number in range(self._config.associations):
+        for number in numbers:
             work = partial(self._carry_all, number)
             threads.append(threading.Thread(target=work, name=f"carrier-{number}"))
         for thread in threads:
@@ -87,8 +90,8 @@ class Courier:
             self._failure = error
             self._stop.set()
 
-    def _carry_all(self, number: int) -> None:
-        carrier = Carrier(
+    def _carrier(self, number: int) -> Carrier:
+        return Carrier(
             self._config,
             self._presence,
             self._settlement,
@@ -99,7 +102,12 @@ class Courier:
             self._workspace,
             self._stop,
             partial(self._is_needed, number),
+            lambda: len(self._held()),
+            self._wake_carriers,
         )
+
+    def _carry_all(self, number: int) -> None:
+        carrier = self._carriers[number]
         try:
             while not self._stop.is_set():
                 self._carry(number, carrier)
@@ -110,11 +118,22 @@ class Courier:
             carrier.let_go()
             carrier.rest()
 
+    def _held(self) -> list[int]:
+        """The carriers that hold an association."""
+        return [number for number, one in enumerate(self._carriers) if one.is_associated]
+
     def _is_needed(self, number: int) -> bool:
-        """A carrier helps only while the one before it is busy: what one can do alone needs no
-        second association, which an archive that serves one at a time would keep waiting.
+        """Those that hold an association go first, as many as pay.
+
+        A further one helps only while they are busy: what they can do alone needs no other
+        association, which an archive that serves one at a time would keep waiting.
         """
-        return number == 0 or (number < self._width.current and self._busy[number - 1])
+        held = self._held()
+        if number in held:
+            return held.index(number) < self._width.current
+        if len(held) + self._openings.count >= self._width.current:
+            return False
+        return all(self._busy[one] for one in held)
 
     def _carry(self, number: int, carrier: Carrier) -> None:
         """Deliver an item, or wait until there may be one."""
@@ -127,13 +146,15 @@ class Courier:
         self._set_busy(number, False)
         carrier.let_go()
         self._settlement.sign()
-        carrier.rest_if_idle(0.0 if self._openings.any() else _REST_AFTER_S)
+        # What holds an association for nothing may keep another one, or a C-ECHO, waiting.
+        is_wanted = address is not None and self._is_needed(number) and not self._openings.count
+        carrier.rest_if_idle(_REST_AFTER_S if is_wanted else 0.0)
         with self._look:
             self._look.wait_for(
                 lambda: (
                     self._rings != rings
                     or self._stop.is_set()
-                    or (self._openings.any() and carrier.is_associated)
+                    or (self._openings.count > 0 and carrier.is_associated)
                 ),
                 _REST_AFTER_S,
             )

@@ -21,7 +21,7 @@ from mother.forwarder.openings import Openings
 from mother.forwarder.preparation import Preparation, Ready
 from mother.forwarder.presence import Presence
 from mother.forwarder.settlement import Case, Settlement, Stored
-from mother.forwarder.width import REFUSALS_EVERY_S, Width
+from mother.forwarder.width import Width
 from tackybox import logs, statuses
 from tackybox.config import ArchiveAddress, MotherConfig
 from tackybox.dimse.association import MAX_CONTEXTS, AssociationError, Failure, Pair, Timeouts
@@ -49,7 +49,8 @@ _NEGOTIATE_AGAIN_S = 30.0
 class Carrier:
     """Delivers one item after the other; for one thread.
 
-    `is_needed` says whether it should go on to the next.
+    `is_needed` says whether it should go on to the next, `count_held` how many associations are
+    open; `wake` has the others look for work.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class Carrier:
         workspace: Path,
         stop: Stop,
         is_needed: Callable[[], bool],
+        count_held: Callable[[], int],
+        wake: Callable[[], None],
     ) -> None:
         self._config = config
         self._presence = presence
@@ -75,6 +78,8 @@ class Carrier:
         self._workspace = workspace
         self._stop = stop
         self._is_needed = is_needed
+        self._count_held = count_held
+        self._wake = wake
         self._log = logs.get("carrier")
         self._backoff = Backoff(1.0, config.backoff_cap_s)
         self._association: StorageAssociation | None = None
@@ -105,6 +110,7 @@ class Carrier:
         association = self._associate(self._next.source.pair, address)
         if association is None:
             self.let_go()
+            self._wake()
             self._stop.wait(self._pause_s)
             return
         ready, self._next = self._next, None
@@ -127,8 +133,8 @@ class Carrier:
 
     @property
     def is_associated(self) -> bool:
-        """Whether it holds an association."""
-        return self._association is not None
+        """Whether it holds an association that is open."""
+        return self._association is not None and bool(self._association.accepted)
 
     def rest_if_idle(self, idle_s: float) -> None:
         """End the association if nothing was delivered for so many seconds."""
@@ -169,11 +175,10 @@ class Carrier:
             if is_settled:
                 return kept
         self.rest()
-        wanted = with_fallbacks([pair])
+        wanted = with_fallbacks([pair] if known else [pair, *self._look_ahead()])
         recent = self._contexts if self._address == address else []
         self._contexts = list(dict.fromkeys([*wanted, *recent]))[:MAX_CONTEXTS]
         self._address = address
-        began_s = time.monotonic()
         try:
             with self._openings.one():
                 self._association = StorageAssociation.open(
@@ -184,21 +189,26 @@ class Carrier:
                     max_pdu_bytes=self._config.max_pdu_bytes,
                 )
         except AssociationError as error:
-            self._not_opened(error, address, began_s)
+            self._not_opened(error, address)
             return None
         self._backoff.reset()
         self._opened_at_s = time.monotonic()
         return self._association
 
+    def _look_ahead(self) -> list[Pair]:
+        """What the next items need: so that not each kind of them costs an association."""
+        pairs = self._preparation.pairs_that_wait()
+        self._wake()
+        return pairs
+
     def _is_old(self) -> bool:
         return time.monotonic() - self._opened_at_s > _NEGOTIATE_AGAIN_S
 
-    def _not_opened(self, error: AssociationError, address: ArchiveAddress, began_s: float) -> None:
+    def _not_opened(self, error: AssociationError, address: ArchiveAddress) -> None:
         self._log.warning("no association", archive=address, reason=str(error))
         # A rejection may mean that the archive has no room for one more; others go on.
         may_be_one_too_many = error.failure in (Failure.REJECTED, Failure.TIMED_OUT)
-        if may_be_one_too_many and self._width.refused(began_s, time.monotonic()):
-            self._pause_s = REFUSALS_EVERY_S
+        if may_be_one_too_many and self._width.refused(self._count_held(), time.monotonic()):
             return
         self._presence.failed(address, str(error), lost=error.failure is not Failure.REJECTED)
         self._pause_s = self._backoff.next()
@@ -288,7 +298,8 @@ class Carrier:
             self._settle()
             self._stored = Stored(case, address, status, duration_s, detail)
             self._losses.stored()
-            self._width.stored(case.size_bytes, time.monotonic())
+            if self._width.stored(case.size_bytes, time.monotonic()):
+                self._wake()
             self._presence.proved(address)
             return
         detail = outcome.meaning

@@ -18,9 +18,10 @@ class Openings:
         self._look = look
         self._count = 0
 
-    def any(self) -> bool:
-        """Whether a carrier waits for one."""
-        return self._count > 0
+    @property
+    def count(self) -> int:
+        """How many wait."""
+        return self._count
 
     @contextmanager
     def one(self) -> Iterator[None]:

@@ -6,16 +6,20 @@ can't be read, stands in quarantine. Holds one item in memory, and of a large on
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from mother.forwarder.settlement import Case, Settlement
 from tackybox.config import ArchiveAddress
+from tackybox.dimse.association import Pair
 from tackybox.dimse.payload import SMALL_BYTES, Payload
 from tackybox.dimse.scu import Source
 from tackybox.errors import DataError
 from tackybox.item import read_header
 from tackybox.reasons import Reason
 from tackybox.spool import Entry, Outlet
+
+_LOOK_AHEAD_ITEMS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,16 @@ class Preparation:
                 if ready := self._examine(entry, address):
                     return ready
         return None
+
+    def pairs_that_wait(self) -> list[Pair]:
+        """What the next items need a presentation context for. They are put back at once."""
+        pairs: list[Pair] = []
+        for entry in self._outlet.claim(_LOOK_AHEAD_ITEMS):
+            with contextlib.suppress(DataError, OSError):  # found out when its turn comes
+                header = read_header(entry.path)
+                pairs.append(Pair(header.sop_class_uid, header.transfer_syntax_uid))
+            self._outlet.put_back(entry)
+        return pairs
 
     def put_back(self, ready: Ready) -> None:
         """It was not tried."""

@@ -3,9 +3,8 @@
 The rule. It begins with all that are allowed. While the archive has work without a break, one fewer
 or one more is tried for a moment: one fewer stays if it delivers as much (then the others only made
 each other wait), one more stays if it delivers clearly more. A trial that fails is repeated ever
-more seldom. When the archive refuses an association while it serves others, there is one fewer at
-once, though not two within a second: it may not have noticed yet that another one has ended. Never
-below one. Knows nothing of sockets; the clock is the caller's.
+more seldom. When the archive refuses an association while it serves others, these are as many as
+there may be. Never below one. Knows nothing of sockets; the clock is the caller's.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ _LONGEST_TRIAL_S = 600.0
 _AS_MUCH = 0.95
 _CLEARLY_MORE = 1.1
 _ANSWER_BYTES = 1 << 16  # what waiting for an answer is worth, so that small items count too
-_RECENTLY_S = 10.0
-REFUSALS_EVERY_S = 1.0
 
 
 class Width:
@@ -35,8 +32,6 @@ class Width:
         self._narrower_next = True
         self._since_s: float | None = None
         self._bytes = 0
-        self._stored_at_s = float("-inf")
-        self._refused_at_s = float("-inf")
 
     @property
     def current(self) -> int:
@@ -48,10 +43,10 @@ class Width:
         with self._lock:
             self._since_s = None
 
-    def stored(self, size_bytes: int, now_s: float) -> None:
-        """An item was stored."""
+    def stored(self, size_bytes: int, now_s: float) -> bool:
+        """An item was stored; True if one more carrier may work now."""
         with self._lock:
-            self._stored_at_s = now_s
+            before = self._current
             if self._since_s is None:
                 self._since_s, self._bytes = now_s, 0
             self._bytes += size_bytes + _ANSWER_BYTES
@@ -59,22 +54,18 @@ class Width:
                 rate = self._bytes / (now_s - self._since_s)
                 self._since_s = None
                 self._judge(rate, now_s)
+            return self._current > before
 
-    def refused(self, began_s: float, now_s: float) -> bool:
-        """An association, asked for at `began_s`, did not come about.
+    def refused(self, held: int, now_s: float) -> bool:
+        """A further association did not come about, while the archive serves `held` of ours.
 
-        True if others are served meanwhile: then it is one too many, and nothing else is wrong.
+        True if these show that it was one too many, and that nothing else is wrong.
         """
+        if held == 0:
+            return False
         with self._lock:
-            if self._stored_at_s < began_s - _RECENTLY_S:
-                return False
-            if now_s < self._refused_at_s + REFUSALS_EVERY_S:
-                return True  # carriers that came at the same moment
-            if self._current == 1:
-                return False
-            self._refused_at_s = now_s
-            self._settle(self._current - 1, now_s, succeeded=self._before is None)
-            return True
+            self._settle(min(self._current, held), now_s, succeeded=self._before is None)
+        return True
 
     def _judge(self, rate: float, now_s: float) -> None:
         if self._before is not None:

@@ -51,25 +51,27 @@ def test_it_widens_again_when_that_pays_again() -> None:
     assert width.current == 4
 
 
-def test_a_refusal_beside_others_that_are_served_is_one_too_many() -> None:
-    width = Width(3)
-    width.stored(IMAGE_BYTES, 100.0)
-    assert width.refused(began_s=100.5, now_s=100.6)
-    assert width.current == 2
-    assert width.refused(began_s=100.5, now_s=100.7)  # at the same moment: counted once
-    assert width.current == 2
-    assert width.refused(began_s=102.0, now_s=102.1)
+def test_a_refusal_beside_others_that_are_served_says_how_many_there_may_be() -> None:
+    width = Width(4)
+    assert width.refused(held=3, now_s=100.0)
+    assert width.current == 3
+    assert width.refused(held=1, now_s=100.1)
     assert width.current == 1
-    assert not width.refused(began_s=104.0, now_s=104.1)  # the last one: the archive says no
+    assert width.refused(held=2, now_s=100.2)  # never more because of a refusal
     assert width.current == 1
 
 
 def test_a_refusal_while_nothing_is_served_is_the_archives() -> None:
     width = Width(3)
-    assert not width.refused(began_s=5.0, now_s=5.1)
-    width.stored(IMAGE_BYTES, 10.0)
-    assert not width.refused(began_s=60.0, now_s=60.1)
+    assert not width.refused(held=0, now_s=5.0)
     assert width.current == 3
+
+
+def test_after_a_refusal_one_more_is_tried_some_time_later() -> None:
+    width = Width(2)
+    assert width.refused(held=1, now_s=0.0)
+    work(width, lambda associations: 50.0 * associations, 3 * FIRST_TRIAL_S, 0.0)
+    assert width.current == 2
 
 
 def test_what_is_measured_with_breaks_decides_nothing() -> None:
