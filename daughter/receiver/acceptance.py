@@ -193,17 +193,18 @@ class Reception:
 
     def _accepted(self, entry: Entry) -> None:
         offer, item = self._offer, entry.item
+        item_id = item.id
         self._acceptance.spool.bell.ring()
         duration_s = self._clock() - self._started_s
         self._acceptance.recorder.record(
-            Kind.RECEIVED, item=item.id, at=item.arrived_at, digest=item.digest, lane=entry.lane,
+            Kind.RECEIVED, item=item_id, at=item.arrived_at, digest=item.digest, lane=entry.lane,
             sop_class_uid=offer.sop_class_uid, sop_instance_uid=item.sop_instance_uid,
             transfer_syntax_uid=offer.transfer_syntax_uid, calling_aet=offer.calling_aet,
             called_aet=offer.called_aet, peer_address=offer.peer_address, status_code=SUCCESS,
             size_bytes=self._size_bytes, duration_s=duration_s,
         )  # fmt: skip
         self._acceptance.log.info(
-            "received", item=item.id, lane=entry.lane, calling_aet=offer.calling_aet,
+            "received", item=item_id, lane=entry.lane, calling_aet=offer.calling_aet,
             size_bytes=self._size_bytes, duration_s=duration_s,
         )  # fmt: skip
 

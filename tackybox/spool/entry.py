@@ -20,7 +20,9 @@ class Lane(StrEnum):
     @classmethod
     def of_priority(cls, priority: int | None) -> Lane:
         """The lane for a Priority value: 0 medium, 1 high, 2 low; anything else is medium."""
-        return {1: cls.HIGH, 2: cls.LOW}.get(priority or 0, cls.MEDIUM)
+        if priority == 1:
+            return cls.HIGH
+        return cls.LOW if priority == 2 else cls.MEDIUM
 
     @property
     def priority(self) -> int:
