@@ -283,7 +283,7 @@ class Courier:
         if self._first_open() is not None:
             entries += self._outlet.claim(1, lanes)
             if self._sharing:
-                self._fill(entries, lanes)
+                self._fill(entries)
         by_way: dict[_Way | None, list[Entry]] = {}
         for entry in entries:
             by_way.setdefault(self._way_for(entry), []).append(entry)
@@ -292,7 +292,7 @@ class Courier:
         for way, share in by_way.items():
             if way is not None:
                 try:
-                    self._deliver(way, share, lanes)
+                    self._deliver(way, share)
                 except RoadError as error:
                     self._failed(way, str(error))
         if not entries or None in by_way:
@@ -313,13 +313,11 @@ class Courier:
                 break
         return None
 
-    def _fill(self, batch: list[Entry], lanes: Sequence[Lane]) -> None:
+    def _fill(self, batch: list[Entry]) -> None:
         """Claim more for `batch`: bounded in items, and in bytes by what the link takes soon.
 
-        To a high item only high ones: it does not wait for the others on the way.
+        All of one lane: a high item does not wait for others on the way.
         """
-        if batch and batch[0].lane is Lane.HIGH:
-            lanes = (Lane.HIGH,)
         goal_bytes = min(
             self._config.batch_bytes,
             max(_SMALLEST_BATCH_BYTES, int((self._rate_bytes_s or 0.0) * _BATCH_LINK_S)),
@@ -329,13 +327,13 @@ class Courier:
             # As many as seem to be missing, if the next ones are as large.
             missing = (goal_bytes - size_bytes) * len(batch) // max(size_bytes, 1)
             limit = max(1, min(missing, _CLAIM_ENTRIES, self._config.batch_items - len(batch)))
-            more = self._outlet.claim(limit, lanes)
+            more = self._outlet.claim(limit, (batch[0].lane,))
             if not more:
                 break
             batch += more
             size_bytes += sum(entry.path.stat().st_size for entry in more)
 
-    def _deliver(self, way: _Way, entries: list[Entry], lanes: Sequence[Lane]) -> None:
+    def _deliver(self, way: _Way, entries: list[Entry]) -> None:
         """Push `entries`, and what comes before rsync is ready, and have them signed for."""
         compress = self._compress(way, entries)
         started_s = time.monotonic()
@@ -343,7 +341,7 @@ class Courier:
         def when_ready() -> Sequence[Entry]:
             nonlocal started_s
             if not self._sharing:
-                self._fill(entries, lanes)
+                self._fill(entries)
             started_s = time.monotonic()
             return entries
 
