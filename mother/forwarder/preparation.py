@@ -44,13 +44,11 @@ class Preparation:
 
         What was handed out before must have been sent or put back: one buffer serves all.
         """
-        while True:
-            with self._settlement.turn:
-                entries = self._outlet.claim(1)
-            if not entries:
-                return None
-            if ready := self._examine(entries[0], address):
-                return ready
+        while entries := self._outlet.claim(1):
+            for entry in entries:
+                if ready := self._examine(entry, address):
+                    return ready
+        return None
 
     def pairs_that_wait(self) -> list[Pair]:
         """What the next items need a presentation context for. They are put back at once."""

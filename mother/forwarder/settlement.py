@@ -56,9 +56,6 @@ class Settlement:
         self._outlet = outlet
         self._recorder = recorder
         self._log = logs.get("settlement")
-        # One carrier at a time does its short steps: the interpreter runs one thread at a time
-        # anyhow, and without this they would hand it to one another at every system call.
-        self.turn = threading.Lock()
         self._lock = threading.Lock()
         self._receipts: list[tuple[Entry, ReceiptKind, str]] = []
         self._gathered_since_s = 0.0
@@ -89,8 +86,7 @@ class Settlement:
 
     def forwarding(self, case: Case, address: ArchiveAddress) -> None:
         """Its C-STORE begins."""
-        with self.turn:
-            self._record(Kind.FORWARDING, case, address)
+        self._record(Kind.FORWARDING, case, address)
 
     def converted(self, case: Case, address: ArchiveAddress, detail: str) -> None:
         """It was converted for this archive."""
@@ -99,16 +95,15 @@ class Settlement:
     def stored(self, stored: Stored) -> None:
         """The archive has it."""
         case, address = stored.case, stored.address
-        with self.turn:
-            done = self._outlet.done(case.entry)
-            self._record(
-                Kind.STORED, case, address, status_code=stored.status, duration_s=stored.duration_s,
-                detail=stored.detail,
-            )  # fmt: skip
-            self._log.info(
-                "stored", item=case.item_id, archive=address, status=stored.status,
-                duration_s=round(stored.duration_s, 6),
-            )  # fmt: skip
+        done = self._outlet.done(case.entry)
+        self._record(
+            Kind.STORED, case, address, status_code=stored.status, duration_s=stored.duration_s,
+            detail=stored.detail,
+        )  # fmt: skip
+        self._log.info(
+            "stored", item=case.item_id, archive=address, status=stored.status,
+            duration_s=round(stored.duration_s, 6),
+        )  # fmt: skip
         self._receipt(done, ReceiptKind.STORED, self._outlet.name)
 
     def deferred(
