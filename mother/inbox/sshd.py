@@ -43,6 +43,8 @@ DisableForwarding yes
 PermitTTY no
 PermitUserRC no
 PermitUserEnvironment no
+# bash, if it is this user's shell, reads ~/.bashrc for each request unless a shell has called it
+SetEnv SHLVL=2
 MaxSessions 128
 MaxStartups 100:30:200
 LoginGraceTime 20
