@@ -15,7 +15,7 @@ from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.item import command_contradiction, is_uid, part10_head
-from tackybox.spool import Draft, Entry, Lane, Spool
+from tackybox.spool import Blank, Draft, Entry, Lane, Spool
 
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700  # PS3.4 table B.2-1: refused, try again later
@@ -58,9 +58,22 @@ class Acceptance:
         self._origin = origin
         self._min_free_bytes = min_free_bytes
 
-    def begin(self, offer: Offer, clock: Callable[[], float] = time.monotonic) -> Reception:
-        """A request has come; its data set follows."""
-        return Reception(self, offer, clock)
+    def begin(
+        self,
+        offer: Offer,
+        blank: Blank | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Reception:
+        """A request has come; its data set follows. Uses `blank` up, if there is one."""
+        return Reception(self, offer, blank, clock)
+
+    def blank(self) -> Blank | None:
+        """A file for the next data set, made while the sender is not waiting; None if that fails,
+        which the next data set will be told."""
+        try:
+            return Blank(self._workspace)
+        except OSError:
+            return None
 
     def association_refused(self, why: str, calling_aet: str, peer_address: str) -> None:
         """Note that an association was rejected."""
@@ -71,9 +84,9 @@ class Acceptance:
             Kind.REFUSED, calling_aet=calling_aet, peer_address=peer_address, detail=why
         )
 
-    def draft(self, transfer_syntax_uid: str) -> Draft:
+    def draft(self, transfer_syntax_uid: str, blank: Blank | None) -> Draft:
         """A new draft; raises OSError."""
-        return self.spool.draft(self._workspace, self._origin, transfer_syntax_uid)
+        return self.spool.draft(self._workspace, self._origin, transfer_syntax_uid, blank)
 
     def has_room(self) -> bool:
         """Whether the spool is above its low-space watermark; raises OSError."""
@@ -83,15 +96,23 @@ class Acceptance:
 
 
 class Reception:
-    """One data set on its way in: any number of `write`, then `finish`; `close` at any time.
+    """One data set on its way in: any number of `write`, then `finish`, `tell` once it is answered;
+    `close` in any case.
 
     Memory is that of the data set's beginning, whatever its length. What can't be taken is read to
     its end all the same and refused with a status.
     """
 
-    def __init__(self, acceptance: Acceptance, offer: Offer, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        acceptance: Acceptance,
+        offer: Offer,
+        blank: Blank | None,
+        clock: Callable[[], float],
+    ) -> None:
         self._acceptance = acceptance
         self._offer = offer
+        self._blank = blank
         self._clock = clock
         self._started_s = clock()
         self._head = b""
@@ -99,6 +120,7 @@ class Reception:
         self._look_at_bytes = _LOOK_AT_SPACE_BYTES
         self._refusal: tuple[int, str] | None = None
         self._draft: Draft | None = None
+        self._log_fields: dict[str, object] = {}
         try:
             self._open()
         except OSError as error:
@@ -129,16 +151,24 @@ class Reception:
                 entry = self._draft.accept(lane, self._offer.sop_instance_uid)
         except OSError as error:
             self._failed(error)
-        self.close()
         if entry is None:
             return self._refused()
         self._accepted(entry)
         return SUCCESS
 
+    def tell(self) -> None:
+        """It was answered: all that the sender need not wait for."""
+        if self._log_fields:
+            self._acceptance.spool.bell.ring()
+            self._acceptance.log.info("received", **self._log_fields)
+
     def close(self) -> None:
         """Leave nothing behind but what was accepted."""
         if self._draft is not None:
             self._draft.close()
+        if self._blank is not None:
+            self._blank.discard()
+            self._blank = None
 
     def _open(self) -> None:
         offer = self._offer
@@ -149,7 +179,8 @@ class Reception:
         else:
             self._look_at_space()
         if self._refusal is None:
-            self._draft = self._acceptance.draft(offer.transfer_syntax_uid)
+            blank, self._blank = self._blank, None
+            self._draft = self._acceptance.draft(offer.transfer_syntax_uid, blank)
             self._draft.write_head(
                 part10_head(
                     sop_class_uid=offer.sop_class_uid,
@@ -194,7 +225,6 @@ class Reception:
     def _accepted(self, entry: Entry) -> None:
         offer, item = self._offer, entry.item
         item_id = item.id
-        self._acceptance.spool.bell.ring()
         duration_s = self._clock() - self._started_s
         self._acceptance.recorder.record(
             Kind.RECEIVED, item=item_id, at=item.arrived_at, digest=item.digest, lane=entry.lane,
@@ -203,10 +233,10 @@ class Reception:
             called_aet=offer.called_aet, peer_address=offer.peer_address, status_code=SUCCESS,
             size_bytes=self._size_bytes, duration_s=duration_s,
         )  # fmt: skip
-        self._acceptance.log.info(
-            "received", item=item_id, lane=entry.lane, calling_aet=offer.calling_aet,
-            size_bytes=self._size_bytes, duration_s=duration_s,
-        )  # fmt: skip
+        self._log_fields = {
+            "item": item_id, "lane": entry.lane, "calling_aet": offer.calling_aet,
+            "size_bytes": self._size_bytes, "duration_s": duration_s,
+        }  # fmt: skip
 
     def _refused(self) -> int:
         offer, uid = self._offer, self._offer.sop_instance_uid

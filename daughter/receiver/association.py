@@ -34,6 +34,7 @@ from tackybox.dimse.messages import (
     command_pdus,
     fragment_bytes,
 )
+from tackybox.spool import Blank
 
 _LONGEST_COMMAND_BYTES = 1 << 16
 # An A-ASSOCIATE-RQ of 128 contexts with all transfer syntaxes stays below this; and a P-DATA-TF
@@ -83,6 +84,7 @@ class Association:
         self._accepted: Accepted | None = None
         self._fragment_bytes = 0  # that the peer takes at a time
         self._messages: dict[int, _Message] = {}
+        self._blank: Blank | None = None  # for the next data set
         self._is_stopping = False
 
     @property
@@ -112,6 +114,8 @@ class Association:
             for message in self._messages.values():
                 if message.reception is not None:
                     message.reception.close()
+            if self._blank is not None:
+                self._blank.discard()
             self._wire.close(farewell=farewell)
 
     def _abort(self, reason: Reason) -> bool:
@@ -209,7 +213,8 @@ class Association:
         except MalformedMessage as error:
             raise Violation(Reason.INVALID_VALUE) from error
         if request.field == C_STORE_RQ and not self._is_echo(message):
-            message.reception = self._acceptance.begin(self._offer(message.context, request))
+            blank, self._blank = self._blank, None
+            message.reception = self._acceptance.begin(self._offer(message.context, request), blank)
         if not request.has_data_set:
             self._answer(message, request)
 
@@ -233,9 +238,16 @@ class Association:
         else:
             status = _UNRECOGNISED_OPERATION
         del self._messages[message.context_id]
-        if request.wants_answer:
-            answer = command.response(request, status)
-            self._wire.send(command_pdus(answer, message.context_id, self._fragment_bytes))
+        try:
+            if request.wants_answer:
+                answer = command.response(request, status)
+                self._wire.send(command_pdus(answer, message.context_id, self._fragment_bytes))
+        finally:  # what was accepted is told of, also if the peer does not hear it any more
+            if message.reception is not None:
+                message.reception.tell()
+                message.reception.close()
+        if message.reception is not None and self._blank is None:
+            self._blank = self._acceptance.blank()  # while the peer makes its next one ready
 
     def _finish(self, reception: Reception) -> int:
         try:

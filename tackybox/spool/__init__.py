@@ -8,7 +8,7 @@ promise: anything on a disk that lies about fsync. Two file systems under one sp
 """
 
 from tackybox.spool.bell import Bell
-from tackybox.spool.draft import Draft
+from tackybox.spool.draft import Blank, Draft
 from tackybox.spool.entry import Entry, Lane, State
 from tackybox.spool.landing import Landing
 from tackybox.spool.outlet import Outlet
@@ -18,6 +18,7 @@ from tackybox.spool.spool import Space, Spool
 __all__ = [
     "STORED_BY",
     "Bell",
+    "Blank",
     "Draft",
     "Entry",
     "Landing",

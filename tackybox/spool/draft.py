@@ -23,26 +23,40 @@ from tackybox.spool.entry import Entry, Lane
 _START_WRITING_BYTES = 1 << 17
 
 
+class Blank:
+    """An empty file in `workspace`, made for a draft to come: on many file systems that takes as
+    long as to write an image, so whoever has a moment makes one ahead. Raises OSError."""
+
+    def __init__(self, workspace: Path) -> None:
+        # Text, not Path: this is done for each image.
+        self.workspace = str(workspace)
+        self.path = f"{self.workspace}/{uuid.uuid4().hex}"
+        self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+    def discard(self) -> None:
+        """It is not needed."""
+        os.close(self.fd)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
 class Draft:
-    """A file under `workspace` that becomes an item of box `origin`, or vanishes.
+    """A file, `blank` until now, that becomes an item of box `origin`, or vanishes.
 
     Used as a context manager: leaving it without `accept` discards the file. All methods raise
     OSError as the file system does; after one the draft can only be discarded.
     """
 
     def __init__(
-        self, workspace: Path, sync: SharedSync, new: Path, origin: str, transfer_syntax_uid: str
+        self, blank: Blank, sync: SharedSync, new: Path, origin: str, transfer_syntax_uid: str
     ) -> None:
-        # Text, not Path: this is done for each image.
-        self._workspace = str(workspace)
-        self._path = f"{self._workspace}/{uuid.uuid4().hex}"
+        self._workspace = blank.workspace
+        self._path = blank.path
         self._sync = sync
         self._new = new
         self._origin = origin
         self._digest = content_digest(transfer_syntax_uid)
-        self._fd: int | None = os.open(
-            self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666
-        )
+        self._fd: int | None = blank.fd
         self._started_bytes = 0
         self._is_item = False
         self.size_bytes = 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from tackybox.errors import SpoolError
 from tackybox.reasons import Reason
 from tackybox.spool.bell import Bell
-from tackybox.spool.draft import Draft, finished, is_whole
+from tackybox.spool.draft import Blank, Draft, finished, is_whole
 from tackybox.spool.durable import (
     SharedSync,
     fsync_directory,
@@ -109,10 +109,15 @@ class Spool:
         else:
             self.quarantine(entry, Reason.DIGEST_DIFFERS)
 
-    def draft(self, workspace: Path, origin: str, transfer_syntax_uid: str) -> Draft:
-        """Begin to write an item that arrives at the box named `origin`."""
+    def draft(
+        self, workspace: Path, origin: str, transfer_syntax_uid: str, blank: Blank | None = None
+    ) -> Draft:
+        """Begin to write an item that arrives at the box named `origin`; in `blank`, if one was
+        made in that workspace before."""
         sync = self._syncs.setdefault(workspace, SharedSync(workspace))
-        return Draft(workspace, sync, self.root / "new", origin, transfer_syntax_uid)
+        return Draft(
+            blank or Blank(workspace), sync, self.root / "new", origin, transfer_syntax_uid
+        )
 
     def arrivals(self, limit: int) -> list[Entry]:
         """Up to `limit` accepted entries that are not fanned out yet, of the highest lane that has

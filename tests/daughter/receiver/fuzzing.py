@@ -85,7 +85,10 @@ class Receptions:
     def __init__(self) -> None:
         self.begun: list[Receptions.One] = []
 
-    def begin(self, offer: Offer) -> One:
+    def blank(self) -> None:
+        return None
+
+    def begin(self, offer: Offer, blank: None) -> One:
         self.begun.append(self.One(offer))
         return self.begun[-1]
 
@@ -109,6 +112,9 @@ class Receptions:
                 self.data, offer.sop_class_uid, offer.sop_instance_uid, offer.transfer_syntax_uid
             )
             return 0
+
+        def tell(self) -> None:
+            assert self.is_finished
 
         def close(self) -> None:
             self.is_closed = True
