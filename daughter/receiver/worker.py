@@ -25,6 +25,8 @@ from tackybox.service import Stop
 
 _BACKLOG = 128
 _BEAT_S = 5.0
+_PREDECESSOR_S = 2.0
+_LISTEN_AGAIN_S = 0.05
 _FINISH_S = 20.0  # below the supervisor's patience
 _UNSEATED = 256  # connections beyond the associations allowed: they may yet be rejected politely
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -33,9 +35,19 @@ _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 def listen(config: DaughterConfig) -> socket.socket:
     """The port that all workers share; raises OSError if it can't be had."""
     family = socket.AF_INET6 if ":" in config.bind else socket.AF_INET
-    listener = socket.create_server((config.bind, config.port), family=family, backlog=_BACKLOG)
-    listener.setblocking(False)
-    return listener
+    until_s = time.monotonic() + _PREDECESSOR_S
+    while True:
+        try:
+            listener = socket.create_server(
+                (config.bind, config.port), family=family, backlog=_BACKLOG
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= until_s:
+                raise
+            time.sleep(_LISTEN_AGAIN_S)  # a killed predecessor's workers are just dying
+        else:
+            listener.setblocking(False)
+            return listener
 
 
 class Worker:

@@ -22,6 +22,7 @@ from tackybox.errors import SpoolError
 
 _SLOW_FSYNC_S = 0.002
 _MOST_AT_ONCE = 16
+_LOCK_AGAIN_S = 0.05
 
 
 def fsync_directory(path: Path) -> None:
@@ -156,17 +157,29 @@ def directory_lock(directory: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sole_worker(directory: Path, what: str) -> Iterator[None]:
-    """Be the only process that works on `directory`; raises SpoolError if another one does."""
+def sole_worker(directory: Path, what: str, patience_s: float = 0.0) -> Iterator[None]:
+    """Be the only process that works on `directory`; raises SpoolError if another one does.
+
+    A killed predecessor's children, who share its lock, are given `patience_s` to die.
+    """
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    until_s = time.monotonic() + patience_s
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SpoolError(
-                f"another process already is the {what} of the spool at {directory}; "
-                "stop it, or give this one a spool of its own"
-            ) from error
+        while not _lock_at_once(fd):
+            if time.monotonic() >= until_s:
+                raise SpoolError(
+                    f"another process already is the {what} of the spool at {directory}; "
+                    "stop it, or give this one a spool of its own"
+                )
+            time.sleep(_LOCK_AGAIN_S)
         yield
     finally:
         os.close(fd)
+
+
+def _lock_at_once(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -27,6 +27,7 @@ from tackybox.spool.outlet import Outlet
 from tackybox.spool.renewal import link, move
 from tackybox.spool.window import Window
 
+_PREDECESSOR_S = 2.0
 BOX = "_box"  # stands for an outlet in quarantine where an item never came to any
 
 
@@ -95,7 +96,7 @@ class Spool:
         """
         directory = self.root / "tmp" / part
         directory.mkdir(exist_ok=True)
-        with sole_worker(directory, part):
+        with sole_worker(directory, part, _PREDECESSOR_S):
             for path in list(directory.iterdir()):
                 self._take_over(path)
             yield directory
