@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -19,6 +20,7 @@ from tackybox.config import child_environment
 from tackybox.errors import UnavailableError
 
 LOOPBACK = "127.0.0.1"
+_CHILDREN_S = 5.0
 _READY_S = 30.0
 _GRACE_S = 40.0
 _TOOLS = {
@@ -90,10 +92,20 @@ class Daemon:
         if self.process is None:
             return None
         try:
-            return self.process.wait(timeout_s)
+            code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            return self.process.wait()
+            code = self.process.wait()
+        self._wait_for_children()
+        return code
+
+    def _wait_for_children(self) -> None:
+        """They die with it, but a killed one's have its port for a moment more."""
+        until_s = time.monotonic() + _CHILDREN_S
+        with contextlib.suppress(ProcessLookupError):  # nobody is left
+            while self.process is not None and time.monotonic() < until_s:
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.01)
 
     def restart(self) -> None:
         """Start it again after it ended, and wait until it is ready."""
