@@ -35,7 +35,7 @@ def run() -> int:
             listener = listen(config)
         except OSError as error:
             raise UnavailableError(
-                f"TACKYBOX_PORT: port {config.port} can't be listened on: {error.strerror}; "
+                f"TACKYBOX_PORT: port {config.port} can't be listened on: {os.strerror(error.errno or 0)}; "
                 "stop what has it, or set another port"
             ) from error
         log.info("listening", port=config.port, aet=config.aet)
