@@ -34,8 +34,9 @@ def run() -> int:
         try:
             listener = listen(config)
         except OSError as error:
+            why = os.strerror(error.errno or 0)
             raise UnavailableError(
-                f"TACKYBOX_PORT: port {config.port} can't be listened on: {os.strerror(error.errno or 0)}; "
+                f"TACKYBOX_PORT: port {config.port} can't be listened on: {why}; "
                 "stop what has it, or set another port"
             ) from error
         log.info("listening", port=config.port, aet=config.aet)
