@@ -1,7 +1,7 @@
 """One association from its first byte to its last, as its acceptor (PS3.8 section 9, PS3.7 9.3).
 
 pynetdicom negotiates (`scp`); from there on this reads the PDUs itself, straight from the socket
-into the spool, because pynetdicom's way from a PDU to a handler costs five times as much
+into the spool, because pynetdicom's way from a PDU to a handler costs several times as much
 (docs/decisions/0012). Promises: memory does not grow with the data set; a PDU, a PDV or a command
 set that is longer than it may be, or out of place, ends the association with an A-ABORT that says
 why; messages on several presentation contexts may be mixed; each C-STORE is answered when it is
