@@ -115,13 +115,31 @@ def orthanc(directory: Path) -> Iterator[Peer]:
         "Name": "test", "StorageDirectory": str(directory / "db"),
         "IndexDirectory": str(directory / "db"), "DicomAet": "ORTHANC", "DicomPort": port,
         "HttpPort": http_port, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
-        "DicomAlwaysAllowStore": True, "DicomCheckCalledAet": False, "Plugins": [],
+        "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
+        "DicomCheckCalledAet": False, "Plugins": [],
         "UnknownSopClassAccepted": True, "OverwriteInstances": False, "StorageCompression": False,
     }  # fmt: skip
     (directory / "orthanc.json").write_text(json.dumps(settings))
     (directory / "http_port").write_text(str(http_port))
     with running([tool, str(directory / "orthanc.json")], "ORTHANC", port, directory) as peer:
         wait_until(lambda: _listens(http_port), "Orthanc's HTTP listens")
+        yield peer
+
+
+@contextlib.contextmanager
+def dcmqrscp(directory: Path) -> Iterator[Peer]:
+    """DCMTK's archive: C-STORE, C-FIND, C-GET."""
+    tool = require("dcmqrscp", "dcmtk")
+    kept = directory / "kept"
+    kept.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    (directory / "dcmqrscp.cfg").write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nQRSCP {kept} RW (200, 1024mb) ANY\nAETable END\n"
+    )
+    command = [tool, "-c", str(directory / "dcmqrscp.cfg")]
+    with running(command, "QRSCP", port, directory) as peer:
         yield peer
 
 

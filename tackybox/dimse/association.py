@@ -28,7 +28,9 @@ from tackybox.dimse.messages import (
     Incoming,
     MalformedMessage,
     Request,
+    Take,
     command_pdus,
+    dataset_pdus,
     fragment_bytes,
 )
 from tackybox.dimse.negotiation import Negotiation, Pair, Terms
@@ -140,11 +142,48 @@ class Association:
             raise _closed()
         try:
             connection.allow_answer(self._answer_s)
-            self._send(connection, request, context_id, payload)
+            self._send(connection, request.command, context_id, payload)
             if meanwhile is not None:
                 meanwhile()
                 connection.allow_answer(self._answer_s)
             return self._receive(connection, request)
+        except AssociationError as error:
+            self._end(error)
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+    def send(self, command: bytes, context_id: int, dataset: bytes = b"") -> None:
+        """Send one message, whose data set is in memory, and wait for nothing.
+
+        For services whose answer is not one status. Raises AssociationError, as `exchange` does.
+        """
+        connection = self._connection
+        if connection is None:
+            raise _closed()
+        try:
+            connection.allow_answer(self._answer_s)
+            self._send(connection, command, context_id, None, dataset)
+        except AssociationError as error:
+            self._end(error)
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+    def receive(self, take: Take, *, is_long: bool = False) -> Incoming:
+        """The next message, a response or a request of the peer's; `take` gets its data set.
+
+        It must be short, as answers are, unless `is_long`: then `take` alone bounds it. Raises
+        AssociationError, as `exchange` does.
+        """
+        connection = self._connection
+        if connection is None:
+            raise _closed()
+        try:
+            connection.allow_answer(self._answer_s)
+            return self._read_message(connection, take, is_long)
         except AssociationError as error:
             self._end(error)
             raise
@@ -197,14 +236,21 @@ class Association:
             self._connection = None
 
     def _send(
-        self, connection: Connection, request: Request, context_id: int, payload: Payload | None
+        self,
+        connection: Connection,
+        command: bytes,
+        context_id: int,
+        payload: Payload | None,
+        dataset: bytes = b"",
     ) -> None:
-        command = command_pdus(request.command, context_id, self._fragment_bytes)
+        pdus = command_pdus(command, context_id, self._fragment_bytes)
+        if dataset:
+            pdus += dataset_pdus(dataset, context_id, self._fragment_bytes)
         try:
             if payload is None:
-                connection.send([command])
+                connection.send([pdus])
             else:
-                payload.send(connection, command, context_id, self._fragment_bytes)
+                payload.send(connection, pdus, context_id, self._fragment_bytes)
         except TimeoutError as error:
             raise self._timed_out() from error
         except EOFError as error:
@@ -215,14 +261,25 @@ class Association:
             raise self._last_words(connection) from error
 
     def _receive(self, connection: Connection, request: Request) -> int:
-        message = Incoming()
+        message = self._read_message(connection)
+        try:
+            return message.status_of(request)
+        except MalformedMessage as error:
+            raise _misfit() from error
+
+    def _read_message(
+        self, connection: Connection, take: Take | None = None, is_long: bool = False
+    ) -> Incoming:
+        message = Incoming(take)
         try:
             while not message.is_complete:
                 kind, body = connection.read_pdu()
                 if kind != P_DATA_TF:
                     raise _ended(connection, kind, body)
                 message.feed(body)
-            return message.status_of(request)
+                if is_long:
+                    connection.allow_answer(self._answer_s)
+            return message
         except TimeoutError as error:
             raise self._timed_out() from error
         except OverlongError as error:
@@ -230,9 +287,7 @@ class Association:
         except (EOFError, OSError) as error:
             raise _closed() from error
         except MalformedMessage as error:
-            raise AssociationError(
-                Failure.MALFORMED, "the archive's answer does not fit the request"
-            ) from error
+            raise _misfit() from error
 
     def _last_words(self, connection: Connection) -> AssociationError:
         """Why the peer does not take any more: what it said before it hung up, if anything."""
@@ -282,6 +337,11 @@ def _ask(connection: Connection, pdu: bytes, address: ArchiveAddress) -> tuple[i
 
 def _no_answer(address: ArchiveAddress) -> AssociationError:
     return AssociationError(Failure.TIMED_OUT, f"{address} did not answer in time")
+
+
+def _misfit() -> AssociationError:
+    message = "the archive's answer does not fit the request"
+    return AssociationError(Failure.MALFORMED, message)
 
 
 def _closed() -> AssociationError:

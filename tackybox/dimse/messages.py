@@ -1,15 +1,16 @@
-"""Messages as bytes: P-DATA-TF PDUs (PS3.8 9.3.5) and the command sets of C-ECHO and C-STORE.
+"""Messages as bytes: P-DATA-TF PDUs (PS3.8 9.3.5) and the command sets of the DIMSE-C services.
 
 A command set is Implicit VR Little Endian, group 0000 alone, its length first (PS3.7 6.3.1).
 Promises: `parse_command` takes any bytes and returns or raises MalformedMessage; `Incoming` puts a
 message together whatever way its fragments were spread over PDVs and PDUs, and keeps nothing of a
-data set that comes with it. What is encoded is right only for valid UIDs. Does no input or output.
+data set that comes with it, but hands it on to who wants it. What is encoded is right only for
+valid UIDs. Does no input or output.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 P_DATA_TF = 0x04  # PDU types, PS3.8 9.3.1
@@ -37,7 +38,10 @@ COMMAND_DATA_SET_TYPE = 0x0800
 STATUS = 0x0900
 AFFECTED_SOP_INSTANCE_UID = 0x1000
 C_STORE_RQ = 0x0001
+C_GET_RQ = 0x0010
+C_FIND_RQ = 0x0020
 C_ECHO_RQ = 0x0030
+_C_CANCEL_RQ = 0x0FFF
 RESPONSE = 0x8000
 NO_DATA_SET = 0x0101
 _DATA_SET = 0x0001
@@ -82,6 +86,36 @@ def store_request(
     return Request(message_id, command, C_STORE_RQ | RESPONSE)
 
 
+def find_request(message_id: int, sop_class_uid: str) -> Request:
+    """C-FIND-RQ, PS3.7 table 9.3-2; its identifier follows."""
+    return _query_request(C_FIND_RQ, message_id, sop_class_uid)
+
+
+def get_request(message_id: int, sop_class_uid: str) -> Request:
+    """C-GET-RQ, PS3.7 table 9.3-6; its identifier follows."""
+    return _query_request(C_GET_RQ, message_id, sop_class_uid)
+
+
+def _query_request(field: int, message_id: int, sop_class_uid: str) -> Request:
+    command = encode_command(
+        (AFFECTED_SOP_CLASS_UID, uid_value(sop_class_uid)),
+        (COMMAND_FIELD, us_value(field)),
+        (MESSAGE_ID, us_value(message_id)),
+        (PRIORITY, us_value(0)),
+        (COMMAND_DATA_SET_TYPE, us_value(_DATA_SET)),
+    )
+    return Request(message_id, command, field | RESPONSE)
+
+
+def cancel_command(message_id: int) -> bytes:
+    """C-CANCEL-RQ for the request `message_id`, PS3.7 table 9.3-5; it has no response."""
+    return encode_command(
+        (COMMAND_FIELD, us_value(_C_CANCEL_RQ)),
+        (MESSAGE_ID_RESPONDED_TO, us_value(message_id)),
+        (COMMAND_DATA_SET_TYPE, us_value(NO_DATA_SET)),
+    )
+
+
 def fragment_bytes(max_pdu_bytes: int) -> int:
     """The most that a PDV may carry: a PDU's length less the PDV's head; even (PS3.8 D.1)."""
     return (max_pdu_bytes - PDV_HEAD_BYTES) & ~1
@@ -92,6 +126,14 @@ def command_pdus(command: bytes, context_id: int, fragment_size: int) -> bytes:
     return b"".join(
         head + command[start : start + size]
         for start, size, head in _fragments(len(command), context_id, fragment_size, IS_COMMAND)
+    )
+
+
+def dataset_pdus(dataset: bytes, context_id: int, fragment_size: int) -> bytes:
+    """The PDUs that carry a short data set."""
+    return b"".join(
+        head + dataset[start : start + size]
+        for start, size, head in _fragments(len(dataset), context_id, fragment_size, 0)
     )
 
 
@@ -119,10 +161,19 @@ def _heads(size: int, context_id: int, control: int) -> bytes:
     return _PDU_AND_PDV_HEAD.pack(P_DATA_TF, pdv_length + 4, pdv_length, context_id, control)
 
 
-class Incoming:
-    """One message on its way in: feed it P-DATA-TF bodies until `is_complete`."""
+Take = Callable[["Incoming", bytes], None]
 
-    def __init__(self) -> None:
+
+class Incoming:
+    """One message on its way in: feed it P-DATA-TF bodies until `is_complete`.
+
+    `context_id` is that of its command set. `take` gets each fragment of its data set, when the
+    command set is known already; without it they are thrown away.
+    """
+
+    def __init__(self, take: Take | None = None) -> None:
+        self.context_id = 0
+        self._take_fragment = take
         self._command = bytearray()
         self._awaits_command = True
         self._awaits_data_set = False
@@ -139,12 +190,23 @@ class Incoming:
         while offset < len(body):
             if len(body) - offset < PDV_HEAD_BYTES:
                 raise MalformedMessage("a PDV is cut off")
-            length, _, control = PDV_HEAD.unpack_from(body, offset)
+            length, context_id, control = PDV_HEAD.unpack_from(body, offset)
             end = offset + 4 + length
             if length < 2 or end > len(body):
                 raise MalformedMessage("a PDV's length is wrong")
+            if self._awaits_command:
+                self.context_id = context_id
             self._take(control, body[offset + PDV_HEAD_BYTES : end])
             offset = end
+
+    def number(self, element: int) -> int:
+        """The value of an element of VR US in the command set; raises MalformedMessage."""
+        return _number(self._elements, element)
+
+    def uid(self, element: int) -> str:
+        """The value of an element of VR UI in the command set, "" if it is not there or none."""
+        value = self._elements.get(element, b"").rstrip(b"\0 ")
+        return value.decode("ascii", "replace") if len(value) <= 64 else ""
 
     def status_of(self, request: Request) -> int:
         """The Status of this message as the response to `request`; raises MalformedMessage."""
@@ -162,6 +224,8 @@ class Incoming:
             raise MalformedMessage("a fragment comes out of turn")
         if not is_command:
             self._awaits_data_set = not is_last
+            if self._take_fragment is not None:
+                self._take_fragment(self, fragment)
             return
         self._command += fragment
         if is_last:
