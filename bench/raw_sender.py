@@ -36,9 +36,14 @@ class RawAssociation:
     """An association with `aet` at `address` that proposes `sop_classes`; a context manager."""
 
     def __init__(
-        self, address: tuple[str, int], aet: str, sop_classes: Sequence[str], calling: str = "BENCH"
+        self,
+        address: tuple[str, int],
+        aet: str,
+        sop_classes: Sequence[str],
+        calling: str = "BENCH",
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
-        self._socket = socket.create_connection(address, timeout=_TIMEOUT_S)
+        self._socket = socket.create_connection(address, timeout=timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._contexts = {uid: 2 * n + 1 for n, uid in enumerate(sop_classes)}
         self._message_id = 0
@@ -96,6 +101,10 @@ class RawAssociation:
             self._socket.sendall(b"\x05\0\0\0\0\x04\0\0\0\0")
             while self._pdu()[0] != _RELEASE_RP:
                 pass
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self._socket.close()
 
     def _pdu(self) -> tuple[int, bytes]:
         kind, _, length = struct.unpack(">BBI", self._exactly(_PDU_HEAD_BYTES))

@@ -5,7 +5,8 @@
         [--associations N]
 
 Keeps data sets as `tackybox.dimse.archive` does, and appends one JSON line to F for each thing
-that it was asked: {"kind": "association" | "echo" | "store", …}.
+that it was asked: {"kind": "association" | "echo" | "store", …}; {"kind": "kept", "digest": …}
+when it has kept a data set, before it answers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pynetdicom.presentation import NonPatientObjectPresentationContexts
 
 from tackybox.dimse.archive import store_event
 from tackybox.dimse.association import VERIFICATION
+from tackybox.item import content_digest
 
 
 class ScriptedArchive:
@@ -53,7 +55,12 @@ class ScriptedArchive:
             return 0x0110
         if self.options.answer:
             return int(self.options.answer, 0)
-        return store_event(event, self.options.dir)
+        status = store_event(event, self.options.dir)
+        if status == 0:
+            digest = content_digest(str(event.context.transfer_syntax))
+            digest.update(event.request.DataSet.getvalue())
+            self.note(kind="kept", uid=uid, digest=digest.hexdigest())
+        return status
 
     def listen(self) -> None:
         options = self.options

@@ -1,0 +1,113 @@
+"""What the rows of the fault matrix share: seeds, the long selection, and the counts.
+
+    @pytest.mark.fault("kill")                 the row of tests/faults/matrix.py that it belongs to
+    @pytest.mark.seeds(short=1, long=100)      for how many seeds; the test takes `seed`
+    @pytest.mark.long_fault                    runs only with --faults=long
+
+`--seed N` runs tests that take a seed with N alone. `record(verdict, faults=3)` asserts that the
+promise was kept and adds to the test's counts, which `--fault-results DIR` keeps: a file for each
+row, a line for each test, of which the newest counts.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults.matrix import ROWS
+from tests.faults.verdict import Verdict
+
+_ROWS = pytest.StashKey[str]()
+_FAILED = pytest.StashKey[bool]()
+
+
+@dataclass
+class Counts:
+    """What one test injected and found, summed over its verdicts."""
+
+    faults: int = 0
+    answered: int = 0
+    lost: int = 0
+    altered: int = 0
+    duplicated: int = 0
+
+
+Record = Callable[..., None]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.config.getoption("--seed")
+    marker = metafunc.definition.get_closest_marker("seeds")
+    counts = marker.kwargs if marker else {"short": 1, "long": 1}
+    count = counts[metafunc.config.getoption("--faults")]
+    seeds = [chosen] if chosen is not None else list(range(1, count + 1))
+    metafunc.parametrize("seed", seeds, ids=[f"seed-{seed}" for seed in seeds])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    is_long = config.getoption("--faults") == "long"
+    here = Path(__file__).parent
+    for item in items:
+        if here not in item.path.parents:
+            continue
+        if (marker := item.get_closest_marker("fault")) is not None:
+            item.stash[_ROWS] = marker.args[0]
+            assert marker.args[0] in {row.id for row in ROWS}, f"{item.nodeid}: no such row"
+        if item.get_closest_marker("long_fault") and not is_long:
+            item.add_marker(pytest.mark.skip(reason="runs with --faults=long (make faults)"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if call.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
+
+
+@pytest.fixture
+def counts(request: pytest.FixtureRequest) -> Iterator[Counts]:
+    """The counts of this test; for one that has no verdict of the usual kind to `record`."""
+    found = Counts()
+    began_s = time.monotonic()
+    yield found
+    directory = request.config.getoption("--fault-results")
+    row = request.node.stash.get(_ROWS, "")
+    failed = request.node.stash.get(_FAILED, True)
+    if directory is not None and row:
+        line = {
+            "test": request.node.nodeid, "passed": not failed, **asdict(found),
+            "took_s": round(time.monotonic() - began_s, 1),
+        }  # fmt: skip
+        _merge(directory / f"{row}.jsonl", line)
+
+
+@pytest.fixture
+def record(counts: Counts) -> Record:
+    """`record(verdict, faults=n)`: count, and assert that the promise was kept."""
+
+    def record(verdict: Verdict, *, faults: int) -> None:
+        counts.faults += faults
+        counts.answered += verdict.answered
+        counts.lost += len(verdict.lost)
+        counts.altered += len(verdict.altered)
+        counts.duplicated += verdict.duplicated
+        assert verdict.holds, str(verdict)
+
+    return record
+
+
+def _merge(path: Path, line: dict[str, object]) -> None:
+    """Put `line` into the file at `path`, in the place of an older one of the same test."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.loads(one) for one in path.read_text().splitlines()] if path.exists() else []
+    lines = [one for one in lines if one["test"] != line["test"]] + [line]
+    lines.sort(key=lambda one: one["test"])
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))

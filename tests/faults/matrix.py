@@ -1,0 +1,143 @@
+"""The matrix: each kind of fault that a hospital meets, what is expected, and how its test fails.
+
+`broken_by` is the mutation check: which protection was taken out, and that the row's tests then
+failed. Only what was really seen stands there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row; its tests are marked `fault("<id>")` and stand in tests/faults/test_<id>.py."""
+
+    id: str
+    fault: str
+    expected: str
+    broken_by: str = ""
+
+
+ROWS = (
+    Row(
+        "kill",
+        "kill -9 at each step: before and after each fsync and rename in receive, fan-out, push, "
+        "commit, receipt, forward, confirm, release",
+        "nothing lost; nothing answered that is not durable; restart sweeps leftovers; no "
+        "duplicate from a cut receipt",
+        broken_by="",
+    ),
+    Row(
+        "power_cut",
+        "power cut on the daughter, on the mother, at 100 random moments",
+        "every answered data set is there after the mount",
+        broken_by="",
+    ),
+    Row(
+        "failing_call",
+        "fsync, write, rename, link, open fail (EIO, ENOSPC, EMFILE, EROFS), each call in turn",
+        "0xA700 or retry; the file is discarded, never fsynced again and trusted; the alarm shows; "
+        "the daemon lives",
+        broken_by="",
+    ),
+    Row(
+        "disk_full",
+        "disk full, inodes gone, below the watermark, on either box",
+        "refused early with 0xA700; drains; recovers by itself; nothing undelivered is ever "
+        "deleted",
+        broken_by="",
+    ),
+    Row(
+        "spool_trouble",
+        "spool read-only, wrong owner, missing, on two file systems",
+        "not started, one clear line",
+        broken_by="",
+    ),
+    Row(
+        "two_daemons",
+        "two daemons on one spool",
+        "the second says so and exits; or both work, items disjoint",
+        broken_by="",
+    ),
+    Row(
+        "database",
+        "database absent at start, stopped, frozen, slow, full, older schema, newer schema, wrong "
+        "password",
+        "relay untouched; events complete afterwards",
+        broken_by="",
+    ),
+    Row(
+        "mother_down",
+        "mother down for a day (time compressed), black-holed, half-open, 1 Mbit/s, DNS gone, host "
+        "key changed, key revoked, disk full",
+        "capped back-off, never expires, others untouched, distinct messages",
+        broken_by="",
+    ),
+    Row(
+        "volume_lost",
+        "mother's volume lost and replaced by an empty one; daughter's or mother's embedded "
+        "journal deleted or corrupt",
+        "all that was not yet stored arrives again by itself; the journal is rebuilt from the "
+        "spool as far as it can be, and says where it has a gap",
+        broken_by="",
+    ),
+    Row(
+        "transport",
+        "rsync or ssh killed in mid-file, on either end; a batch half committed",
+        "finished later, once",
+        broken_by="",
+    ),
+    Row(
+        "archive",
+        "archive refuses TCP, rejects the association (each reason), aborts, rejects contexts, "
+        "hangs in mid C-STORE, closes without a response, answers each status class, says Success "
+        "and stores nothing",
+        "per the status table; one probe and no storm; a bad item never holds up another; an empty "
+        "status counts as unknown and is tried again",
+        broken_by="",
+    ),
+    Row(
+        "duplicates",
+        "same SOP Instance UID, same bytes; same UID, other bytes; sent again after delivery",
+        "delivered; both delivered and flagged; delivered again",
+        broken_by="",
+    ),
+    Row(
+        "corruption",
+        "bit flip in the spool or in transit; truncated, empty, not DICOM, absurd header in any "
+        "inbox",
+        "no receipt; sent again from the good copy, else quarantine; the queue goes on",
+        broken_by="",
+    ),
+    Row(
+        "clock",
+        "clock jumps of a day, either way, on either box; boxes an hour apart",
+        "order and back-off keep; nothing expires; traces are marked as skewed",
+        broken_by="",
+    ),
+    Row(
+        "containers",
+        "containers restarted and upgraded in mid-transfer",
+        "all arrives",
+        broken_by="",
+    ),
+    Row(
+        "senders",
+        "sender aborts in mid-image, half a PDU, silence, 1,000 idle connections, 4 GiB length",
+        "other senders served; memory flat; no residue",
+        broken_by="",
+    ),
+    Row(
+        "million",
+        "a million items waiting, then everything killed and started",
+        "bounded memory; a new high-lane item is not starved",
+        broken_by="",
+    ),
+    Row(
+        "random",
+        "1,000 cycles of random faults, several at once",
+        "0 lost, 0 altered",
+        broken_by="",
+    ),
+)
