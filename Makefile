@@ -8,8 +8,8 @@
 # otherwise the command that installs them is shown.
 
 PACKAGES      = rsync openssh-server openssh-client python3-venv
-TEST_PACKAGES = dcmtk libgdcm-tools orthanc mariadb-server
-BENCH_PACKAGES = $(TEST_PACKAGES) gcc libc6-dev
+TEST_PACKAGES = dcmtk libgdcm-tools orthanc mariadb-server gcc libc6-dev
+BENCH_PACKAGES = $(TEST_PACKAGES)
 ENGINE_PACKAGES = docker.io iptables tini debootstrap
 
 PYTHON ?= python3
