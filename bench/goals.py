@@ -97,4 +97,12 @@ GOALS = (
         )
         for daemon in ("pusher", "forwarder")
     ),
+    *(
+        Goal(
+            f"rate of delivery by the {daemon}, tiny items, 1,000,000 waiting", "25,000 waiting",
+            Key("backlog", f"{daemon}, 1,000,000", "items_per_s"),
+            Key("backlog", f"{daemon}, 25,000", "items_per_s"), at_least=0.9,
+        )
+        for daemon in ("pusher", "forwarder")
+    ),
 )  # fmt: skip

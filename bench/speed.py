@@ -21,12 +21,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import rows_backlog, rows_forward, rows_journal, rows_journey, rows_receive
+from bench import rows_backlog, rows_forward, rows_journal, rows_journey, rows_limits, rows_receive
 from bench.plots import write_plots
 from bench.report import page
 from bench.rows import Bench, Results, Row
 
 ROWS = (
+    *rows_limits.ROWS,
     *rows_receive.ROWS,
     *rows_forward.ROWS,
     *rows_journey.ROWS,
