@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +73,7 @@ class Source(Protocol):
 
     def steps_by_key(self, key: str) -> list[Event]: ...
     def steps_of(self, items: Iterable[str]) -> list[Event]: ...
+    def studies(self, first: str, behind: str) -> set[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,10 @@ class StoreSource:
         rows = (self.store.rows(_SQL["steps_of_item"], {"item": item}) for item in items)
         return [Event.from_row(row) for found in rows for row in found]
 
+    def studies(self, first: str, behind: str) -> set[str]:
+        bounds = {"first": first, "behind": behind, "max_rows": MAX_EVENTS}
+        return {str(row[0]) for row in self.store.rows(_SQL["studies_of_items"], bounds)}
+
 
 @dataclass(frozen=True, slots=True)
 class PendingSource:
@@ -108,6 +113,10 @@ class PendingSource:
     def steps_of(self, items: Iterable[str]) -> list[Event]:
         wanted = set(items)
         return [event for event in self._events() if event.item in wanted] if wanted else []
+
+    def studies(self, first: str, behind: str) -> set[str]:
+        found = (event for event in self._events() if first <= event.item < behind)
+        return {event.study_instance_uid for event in found} - {""}
 
     def _events(self) -> Iterator[Event]:
         return read_events(pending_dir(self.journal_dir))
@@ -199,6 +208,14 @@ def find(sources: Sequence[Source], key: str) -> list[History]:
         for source in sources:
             events |= {event.event_id: event for event in source.steps_of(items)}
     return histories(events.values())
+
+
+def studies_of_day(sources: Sequence[Source], day: date) -> list[str]:
+    """Study Instance UIDs of the items that arrived on `day` (UTC), as far as their headers were
+    read. Raises JournalError."""
+    # An item's id begins with its arrival.
+    first, behind = f"{day:%Y%m%d}T", f"{day + timedelta(days=1):%Y%m%d}T"
+    return sorted({uid for source in sources for uid in source.studies(first, behind)})
 
 
 def histories(events: Iterable[Event]) -> list[History]:

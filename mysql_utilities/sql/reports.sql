@@ -36,3 +36,9 @@ SELECT
     modality, calling_aet, called_aet, peer_address, destination, lane,
     status_code, size_bytes, duration_s, detail
 FROM event WHERE item = :item AND item <> '';
+
+-- name: studies_of_items
+-- The studies of the items whose ids lie between two, which begin with when they arrived.
+SELECT DISTINCT study_instance_uid FROM event
+WHERE item >= :first AND item < :behind AND item <> '' AND study_instance_uid <> ''
+LIMIT :max_rows;

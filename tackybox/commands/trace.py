@@ -8,8 +8,7 @@ shown in --json only; names are never on record. Exit code 66 (EX_NOINPUT) when 
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from mysql_utilities import reports
-from mysql_utilities.errors import JournalError
 from mysql_utilities.events import FIELDS, Event, Kind
-from mysql_utilities.mysql_store import MysqlAddress, MysqlStore
-from mysql_utilities.reports import History, Source, State, StoreSource
+from mysql_utilities.reports import History, State
 from tackybox.commands import output
-from tackybox.config import load_box
-from tackybox.errors import NotFoundError, UnavailableError, UsageError
+from tackybox.commands.sources import add_source_arguments, find, opened, sources_of
+from tackybox.errors import NotFoundError
 
 NAME = "trace"
 HELP = "show an image's or a study's way through every box"
 
-_QUERY_TIMEOUT_S = 60.0
 _STYLES = {
     Kind.STORED: "green",
     Kind.RELEASED: "green",
@@ -56,22 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="SOP, series or study instance UID, accession number, patient ID or item id",
     )
-    parser.add_argument(
-        "--spool", type=Path, action="append", metavar="DIR",
-        help="a spool whose journal to read, several times for several boxes; "
-        "unset = this box's own",
-    )  # fmt: skip
-    parser.add_argument("--sql", action="store_true", help="ask the server that TACKYBOX_SQL names")
+    add_source_arguments(parser)
     parser.add_argument("--images", action="store_true", help="every step of every image")
     parser.add_argument("--json", action="store_true", help="write JSON, with every field")
 
 
 def run(args: argparse.Namespace) -> int:
     """Show what is on record; raises NotFoundError if nothing is."""
-    if args.sql and args.spool:
-        raise UsageError("--sql asks the server, --spool a journal; use one of them")
-    with _sources(args.spool, from_sql=args.sql) as sources:
-        found = _find(sources, args.key)
+    with sources_of(args) as sources:
+        found = find(sources, args.key)
     if not found:
         raise NotFoundError(
             "nothing on record for this key; it must be complete and exact (a SOP, series or "
@@ -86,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 def print_study(spools: Sequence[Path], key: str, console: Console) -> None:
     """Show the summary of `key` from the journals of `spools`; raises NotFoundError."""
-    with _sources(list(spools), from_sql=False) as sources:
-        found = _find(sources, key)
+    with opened(list(spools), from_sql=False) as sources:
+        found = find(sources, key)
     if not found:
         raise NotFoundError("nothing on record for this key")
     render(found, console, images=False)
@@ -102,43 +91,6 @@ def render(found: Sequence[History], console: Console, *, images: bool) -> None:
                 console.print()
                 _print_steps(history, console)
         console.print()
-
-
-@contextlib.contextmanager
-def _sources(spools: list[Path] | None, *, from_sql: bool) -> Iterator[list[Source]]:
-    """Open what is to be asked. Raises NotFoundError, UnavailableError, ConfigError."""
-    with contextlib.ExitStack() as stack:
-        address: MysqlAddress | None = None
-        if not spools:
-            config = load_box()
-            spools, address = [config.spool], config.sql
-        if from_sql and address is None:
-            raise UsageError("--sql needs TACKYBOX_SQL, user:password@host:port/database")
-        journals = [spool / "journal" for spool in spools]
-        has_journal = any(journal.is_dir() for journal in journals)
-        try:
-            if address is not None and (from_sql or not has_journal):
-                store = MysqlStore(address, timeout_s=_QUERY_TIMEOUT_S)
-                yield [StoreSource(stack.enter_context(contextlib.closing(store)))]
-                return
-            if not has_journal:
-                raise NotFoundError(f"{spools[0]} holds no journal; name a spool with --spool")
-            found: list[Source] = []
-            for journal in journals:
-                embedded = reports.open_embedded(journal)
-                if embedded is not None:
-                    stack.enter_context(contextlib.closing(embedded))
-                found += reports.embedded_sources(journal, embedded)
-            yield found
-        except JournalError as error:
-            raise UnavailableError(str(error)) from error
-
-
-def _find(sources: list[Source], key: str) -> list[History]:
-    try:
-        return reports.find(sources, key)
-    except JournalError as error:
-        raise UnavailableError(str(error)) from error
 
 
 def _by_study(found: Sequence[History]) -> list[list[History]]:
