@@ -27,6 +27,7 @@ VERBS = (
     "echo",
     "send",
     "verify",
+    "reconcile",
     "enrol",
     "join",
     "daughters",

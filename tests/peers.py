@@ -73,8 +73,13 @@ class Peer:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], aet: str, port: int, directory: Path) -> Iterator[Peer]:
-    """Run `command` until the block ends; ready when `port` takes connections."""
+def running(
+    command: Sequence[str], aet: str, port: int, directory: Path, *, kill: bool = False
+) -> Iterator[Peer]:
+    """Run `command` until the block ends; ready when `port` takes connections.
+
+    Told to end then, or with `kill` killed: what takes seconds to end holds every test up.
+    """
     with (directory / "peer.log").open("ab") as log:
         process = subprocess.Popen(
             command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -85,7 +90,7 @@ def running(command: Sequence[str], aet: str, port: int, directory: Path) -> Ite
             pytest.fail(f"{command[0]} ended: {(directory / 'peer.log').read_text()[-2000:]}")
         yield Peer(aet, port, directory, process)
     finally:
-        process.terminate()
+        process.kill() if kill else process.terminate()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
@@ -121,7 +126,8 @@ def orthanc(directory: Path) -> Iterator[Peer]:
     }  # fmt: skip
     (directory / "orthanc.json").write_text(json.dumps(settings))
     (directory / "http_port").write_text(str(http_port))
-    with running([tool, str(directory / "orthanc.json")], "ORTHANC", port, directory) as peer:
+    command = [tool, str(directory / "orthanc.json")]
+    with running(command, "ORTHANC", port, directory, kill=True) as peer:
         wait_until(lambda: _listens(http_port), "Orthanc's HTTP listens")
         yield peer
 

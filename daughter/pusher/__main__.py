@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from daughter.pusher import joining
+from daughter.pusher import joining, keeping
 from daughter.pusher.courier import Courier
 from mysql_utilities import retention
 from mysql_utilities.recorder import Recorder
@@ -37,6 +37,7 @@ def run() -> int:
 
 def _fan_out(config: DaughterConfig, spool: Spool, stop: Stop) -> None:
     retention.start(spool.journal, config.journal_days, config.sql, stop)
+    keeping.start(spool, config, stop)
     with Recorder(spool.journal, config.name) as recorder:
         fanout.run(
             spool,

@@ -40,6 +40,7 @@ _RATE_DECAY = 0.9
 # Where nothing is awaited (release: landed), receipts are read now and then all the same: a mother
 # keeps those that were not read.
 _CATCH_UP = 100  # times the interval
+_CATCH_UP_KEEPING = 10  # the same where copies are kept: a mother may want one again
 # A connection that broke, or a mother being started again, moves no study to another one. Short:
 # what waits for her stands before the others' items meanwhile.
 _PATIENCE_S = 10.0
@@ -111,6 +112,9 @@ class Courier:
         self._recorder = recorder
         self._stop = stop
         self._log = logs.get("courier")
+        self._catch_up_s = config.receipts_interval_s * (
+            _CATCH_UP_KEEPING if config.keep_days else _CATCH_UP
+        )
         self._ways = [
             _Way(
                 Road(address, config, outlet.root / State.ACTIVE),
@@ -248,7 +252,7 @@ class Courier:
                 continue
             try:
                 self._settlement.settle(way.road)
-                way.catch_up_at_s = time.monotonic() + _CATCH_UP * way.receipts_interval_s
+                way.catch_up_at_s = time.monotonic() + self._catch_up_s
             except RoadError as error:
                 way.road.close()
                 self._note_down(way, str(error))

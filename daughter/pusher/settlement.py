@@ -1,9 +1,10 @@
 """What a mother's receipts do to the daughter's queue. The daughter acts on nothing else.
 
-A receipt "landed" moves an item from in hand to sent; "stored" frees it (with `release: stored`);
-absence proves nothing. When a mother answers with another spool identity than the one whose
-receipts were read so far, or has lost her receipts, all that she signed for and that is still
-here is queued again (`requeue` moves it, in the background).
+A receipt "landed" moves an item from in hand to sent; "stored" frees it (with `release: stored`),
+or keeps it for a while (`keep_days`); "wanted" queues it again if it is still here; absence proves
+nothing. When a mother answers with another spool identity than the one whose receipts were read so
+far, or has lost her receipts, all that she signed for and that is still here is queued again
+(`requeue` moves it, in the background).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.config import DaughterConfig
 from tackybox.errors import DataError
-from tackybox.item import digest_of
+from tackybox.item import Item, digest_of
 from tackybox.reasons import Reason
-from tackybox.spool import STORED_BY, Entry, Outlet, Receipt, ReceiptKind, Spool
+from tackybox.spool import STORED_BY, Entry, Kept, Outlet, Receipt, ReceiptKind, Spool
 
 
 class Settlement:
@@ -38,6 +39,8 @@ class Settlement:
     ) -> None:
         self._release_when_landed = config.release == "landed"
         self._low_bytes = 2 * (config.min_free_mib << 20)
+        self._kept = Kept(spool.root)
+        self._keep = bool(config.keep_days)
         self._spool = spool
         self._outlet = outlet
         self._doubts = doubts
@@ -136,7 +139,26 @@ class Settlement:
                     self._record(
                         Kind.QUARANTINED, peer, entry, detail=f"at {peer}: {receipt.detail}"
                     )
+            case ReceiptKind.WANTED:
+                self._send_wanted(peer, name, receipt.detail)
         return True
+
+    def _send_wanted(self, peer: str, name: str, why: str) -> None:
+        """Queue again what an archive lacks and `peer` has no copy of, if one is here."""
+        try:
+            item = Item.parse(name)
+        except DataError:
+            return
+        entry = self._outlet.find(name)
+        if entry is not None:
+            self._outlet.send_again(entry)
+        else:
+            entry = self._kept.hand_to(self._outlet, name)
+        if entry is None:
+            self._log.warning("wanted, but not here any more", item=item.id, mother=peer)
+            return
+        self._record(Kind.REQUEUED, peer, entry, detail=why)
+        self._log.info("wanted", item=item.id, mother=peer)
 
     def _landed(self, peer: str, entry: Entry, duration_s: float | None = None) -> None:
         size_bytes = entry.path.stat().st_size
@@ -147,8 +169,11 @@ class Settlement:
         else:
             self._outlet.sent(entry, peer)
 
-    def _release(self, peer: str, entry: Entry, why: str) -> None:
-        self._outlet.release(entry)
+    def _release(self, peer: str, entry: Entry, why: str, *, keep: bool = True) -> None:
+        if keep and self._keep:
+            self._kept.add(entry)
+        else:
+            self._outlet.release(entry)
         self._record(Kind.RELEASED, peer, entry, detail=why)
         self._log.info("released", item=entry.item.id, mother=peer)
 
@@ -177,7 +202,8 @@ class Settlement:
                 missing_bytes -= entry.path.stat().st_size
             except FileNotFoundError:
                 continue  # released by a receipt since the window was made
-            self._release(peer, entry, "low space here: landed at the mother, not yet stored")
+            why = "low space here: landed at the mother, not yet stored"
+            self._release(peer, entry, why, keep=False)
             count += 1
         if count:
             self._log.warning("low space: released what has landed", items=count, mother=peer)

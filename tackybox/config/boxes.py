@@ -171,6 +171,14 @@ class DaughterConfig(BoxConfig):
             values.choice("stored", "landed"),
         ),
     ] = "stored"
+    keep_days: Annotated[
+        int,
+        Setting(
+            "days since its arrival that a released copy is kept here all the same, for "
+            "tackybox reconcile --send; the first to go when space is low; 0 = none is",
+            values.whole(0, 36_500),
+        ),
+    ] = 0
     ssh_key: Annotated[Path, Setting("our private ssh key", values.directory)] = Path(
         "/keys/id_ed25519"
     )

@@ -10,6 +10,7 @@ promise: anything on a disk that lies about fsync. Two file systems under one sp
 from tackybox.spool.bell import Bell
 from tackybox.spool.draft import Blank, Draft
 from tackybox.spool.entry import Entry, Lane, State
+from tackybox.spool.kept import Kept
 from tackybox.spool.landing import Landing
 from tackybox.spool.outlet import Outlet
 from tackybox.spool.receipts import STORED_BY, Receipt, ReceiptKind, ReceiptLog
@@ -21,6 +22,7 @@ __all__ = [
     "Blank",
     "Draft",
     "Entry",
+    "Kept",
     "Landing",
     "Lane",
     "Outlet",

@@ -1,4 +1,4 @@
-"""Receipts: a mother's signed-for answers to one daughter, an append-only log of files.
+"""Receipts: what a mother has signed to one daughter, an append-only log of files.
 
 `<spool>/receipts/<daughter>/<offset>.log` are segments of one endless text, named by the offset at
 which they begin; a line is one receipt as JSON. A receipt is durable when `append` returns, and
@@ -31,6 +31,7 @@ class ReceiptKind(StrEnum):
     LANDED = "landed"  # verified and durable in her spool
     STORED = "stored"  # every archive that it is meant for has it
     QUARANTINED = "quarantined"  # stands in her quarantine; detail names archive and reason
+    WANTED = "wanted"  # an archive lacks it, and she has none: it is to be sent again
 
 
 @dataclass(frozen=True, slots=True)

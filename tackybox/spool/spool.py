@@ -224,6 +224,17 @@ class Spool:
         move(entry.path, target / entry.lane / entry.item.name)
         bell.ring()
 
+    def send_again(self, outlet_name: str, item_name: str) -> bool:
+        """Queue again what an archive said it had, if its file is still here: from "done", where
+        it stays while another archive lacks it."""
+        for lane in Lane:
+            outlet = self.root / "out" / outlet_name
+            with contextlib.suppress(FileNotFoundError):
+                move(outlet / State.DONE / lane / item_name, outlet / State.NEW / lane / item_name)
+                Bell(outlet / "bell").ring()
+                return True
+        return False
+
     def space(self) -> Space:
         """What is left on the spool's file system, as an unprivileged user sees it."""
         fs = os.statvfs(self.root)

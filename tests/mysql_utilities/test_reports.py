@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,11 @@ def test_a_server_and_pending_files_answer_alike(
             assert reports.find([StoreSource(remote)], key) == embedded
             assert reports.find([PendingSource(tmp_path)], key) == embedded
             assert reports.find([PendingSource(tmp_path), StoreSource(store)], key) == embedded
+        day = events[0].at.date()
+        for source in (StoreSource(store), StoreSource(remote), PendingSource(tmp_path)):
+            assert reports.studies_of_day([source], day) == ["1.2.840.1"]
+            assert reports.studies_of_day([source], day - timedelta(days=1)) == []
+            assert reports.studies_of_day([source], day + timedelta(days=1)) == []
 
 
 def test_boxes_are_merged_though_one_does_not_know_the_key(

@@ -3,8 +3,11 @@
 import json
 import os
 import shlex
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
@@ -12,8 +15,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import __main__, service
+from tackybox.demo.phantom import write_ct_study
+from tackybox.demo.stack import LOOPBACK, Daemon, Daughter, Mother, Stack
+from tackybox.dimse.files import read_source
 from tackybox.item import part10_head
 from tackybox.spool import Entry, Lane, Outlet, Spool
+from tests.peers import Peer, orthanc, require, wait_until
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -108,3 +115,74 @@ def tackybox(capsys, monkeypatch):
             return Result(code, *capsys.readouterr())
 
     return call
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A daughter that keeps copies, a mother, an Orthanc, and the study that went through."""
+
+    daughter: Daughter
+    mother: Mother
+    peer: Peer
+    study: str
+    uids: list[str]
+
+    def rest(self, path: str, method: str = "GET", body: bytes | None = None) -> Any:
+        """What Orthanc's REST interface answers."""
+        port = (self.peer.directory / "http_port").read_text()
+        request = urllib.request.Request(f"http://{LOOPBACK}:{port}{path}", body, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def has(self, uid: str) -> bool:
+        """Whether the archive has this image."""
+        return bool(self.rest("/tools/lookup", "POST", uid.encode()))
+
+    def lose(self, uid: str) -> None:
+        """Have the archive lose this image."""
+        (found,) = self.rest("/tools/lookup", "POST", uid.encode())
+        self.rest(f"/instances/{found['ID']}", "DELETE")
+
+    @property
+    def on_mother(self) -> dict[str, str]:
+        """The mother's settings, as an environment."""
+        return _environment(self.mother.forwarder)
+
+    @property
+    def on_daughter(self) -> dict[str, str]:
+        """The daughter's settings, as an environment."""
+        return _environment(self.daughter.pusher)
+
+
+def _environment(daemon: Daemon) -> dict[str, str]:
+    return {f"TACKYBOX_{key.upper()}": str(value) for key, value in daemon.settings.items()}
+
+
+@pytest.fixture(scope="session")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    require("sshd", "openssh-server")
+    require("rrsync", "rsync")
+    directory = tmp_path_factory.mktemp("relay")
+    study, paths = write_ct_study(directory / "study", 3)
+    with orthanc(directory / "orthanc") as peer, Stack(directory / "stack") as stack:
+        stack.daughter_key("north")
+        mother = stack.start_mother("main", peer.address, rescan_interval_s=0.5)
+        daughter = stack.start_daughter(
+            "north", mother.destination, keep_days=30, receipts_interval_s=0.1
+        )
+        uids = [read_source(path).sop_instance_uid for path in paths]
+        yield Relay(daughter, mother, peer, study, uids)
+
+
+@pytest.fixture
+def delivered(relay: Relay, tackybox: Callable[..., Result]) -> Relay:
+    """The relay, when all of the study is at the archive and released."""
+    study = relay.daughter.spool.parent.parent / "study"
+    if not relay.has(relay.uids[0]):
+        peer = f"{relay.daughter.aet}@{LOOPBACK}:{relay.daughter.port}"
+        assert tackybox(f"send {peer} {study}").code == 0
+    wait_until(lambda: all(relay.has(uid) for uid in relay.uids), "the archive has the study")
+    wait_until(
+        lambda: not list((relay.daughter.spool / "out").rglob("*_*_*_*")), "the study is released"
+    )
+    return relay

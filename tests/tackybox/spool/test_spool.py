@@ -258,6 +258,13 @@ class Moves(RuleBasedStateMachine):
         for held in list(self.spool.quarantined()):
             self.spool.retry(held)
 
+    @rule(outlet=st.integers(0, 1))
+    def send_again(self, outlet: int) -> None:
+        worker = self.outlets[outlet]
+        for entry in list(worker.entries(State.DONE)):
+            assert self.spool.send_again(worker.name, entry.item.name)
+            assert not self.spool.send_again(worker.name, entry.item.name)
+
     @invariant()
     def nothing_is_lost_and_nothing_is_twice_in_an_outlet(self) -> None:
         root = self.spool.root
