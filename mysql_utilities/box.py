@@ -18,6 +18,7 @@ from mysql_utilities.statements import statements
 
 _SQL = statements("box.sql")
 _INFLOW_WINDOW = timedelta(hours=4)
+_REFUSED_WINDOW = timedelta(hours=1)
 _INFLOW_EVENTS = 500_000  # how far back at most: the look must stay quick on a busy box
 
 
@@ -25,11 +26,14 @@ _INFLOW_EVENTS = 500_000  # how far back at most: the look must stay quick on a 
 class BoxFacts:
     """`outlets`: by destination, the newest event of each of OUTLET_DOWN, OUTLET_UP, DEFERRED and
     QUARANTINED for each peer address, in the order they came. `inflow_bytes_per_hour` is None if
-    nothing came in of late."""
+    nothing came in of late. `refused_of_late` counts data sets that the box itself had no means to
+    take, in the last hour, and `refused_why` is the last one's reason."""
 
     box: str
     inflow_bytes_per_hour: float | None
     outlets: Mapping[str, list[Event]] = field(default_factory=dict)
+    refused_of_late: int = 0
+    refused_why: str = ""
 
 
 def facts(journal_dir: Path) -> BoxFacts:
@@ -40,7 +44,8 @@ def facts(journal_dir: Path) -> BoxFacts:
             event = Event.from_row(row[1:])
             outlets.setdefault(event.destination, []).append(event)
         owner = store.rows(_SQL["last_box"], {})
-        return BoxFacts(str(owner[0][0]) if owner else "", _inflow(store), outlets)
+        refused = _refused(store)
+        return BoxFacts(str(owner[0][0]) if owner else "", _inflow(store), outlets, *refused)
 
 
 def is_down(events: list[Event]) -> bool:
@@ -53,10 +58,19 @@ def is_down(events: list[Event]) -> bool:
 def _inflow(store: SqliteStore) -> float | None:
     """Bytes per hour over the last hours; over one hour at least, that a burst is no flood."""
     now = datetime.now(UTC)
-    since = (now - _INFLOW_WINDOW).strftime("%Y-%m-%d %H:%M:%S.%f")
-    seq = max(0, store.last_seq() - _INFLOW_EVENTS)
-    ((size_bytes, first_at),) = store.rows(_SQL["inflow"], {"seq": seq, "since": since})
+    ((size_bytes, first_at),) = store.rows(_SQL["inflow"], _back_to(store, now - _INFLOW_WINDOW))
     if not size_bytes or first_at is None:
         return None
     span = now - datetime.fromisoformat(first_at).replace(tzinfo=UTC)
     return float(size_bytes) / max(1.0, span / timedelta(hours=1))
+
+
+def _refused(store: SqliteStore) -> tuple[int, str]:
+    since = datetime.now(UTC) - _REFUSED_WINDOW
+    ((count, _, why),) = store.rows(_SQL["refused_for_want"], _back_to(store, since))
+    return int(count), str(why or "")
+
+
+def _back_to(store: SqliteStore, since: datetime) -> dict[str, object]:
+    seq = max(0, store.last_seq() - _INFLOW_EVENTS)
+    return {"seq": seq, "since": since.strftime("%Y-%m-%d %H:%M:%S.%f")}

@@ -23,7 +23,7 @@ CANNOT_UNDERSTAND = 0xC000  # PS3.4 table B.2-1
 INVALID_SOP_INSTANCE = 0x0117  # PS3.7 C.5.11: the UID breaks the rules for UIDs
 INVALID_SOP_CLASS = 0x0118  # PS3.7 C.5.13
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EIO}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}  # which comes and goes; all else is a broken box
 _HEAD_BYTES = 1 << 16  # enough to meet SOP Class and Instance UID in the data set
 _LOOK_AT_SPACE_BYTES = 1 << 24
 

@@ -22,6 +22,12 @@ SELECT
     min(at)
 FROM event WHERE seq > :seq AND at >= :since;
 
+-- name: refused_for_want
+-- How many data sets were refused with 0xA700 (out of resources, PS3.4 table B.2-1) since a time,
+-- looking no further back than a sequence number; and why the last of them was.
+SELECT count(*), max(seq), detail
+FROM event WHERE seq > :seq AND at >= :since AND kind = 'REFUSED' AND status_code = 42752;
+
 -- name: last_box
 -- Whose journal this is.
 SELECT box FROM event ORDER BY seq DESC LIMIT 1;

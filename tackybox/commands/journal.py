@@ -35,6 +35,17 @@ class Facts:
     inflow_bytes_per_hour: float | None = None
     outlets: dict[str, OutletFacts] = field(default_factory=dict)
     unreadable: str = ""
+    refused_of_late: int = 0
+    refused_why: str = ""
+
+    @property
+    def attention(self) -> list[str]:
+        """A sentence for each thing that a person should look at."""
+        found = []
+        if self.refused_of_late:
+            count = self.refused_of_late
+            found.append(f"{count} refused with 0xA700 in the last hour: {self.refused_why}")
+        return found + ([self.unreadable] if self.unreadable else [])
 
 
 def facts(spool: Spool) -> Facts:
@@ -44,7 +55,10 @@ def facts(spool: Spool) -> Facts:
     except JournalError as error:
         return Facts(unreadable=str(error))
     outlets = {name: _outlet(events) for name, events in found.outlets.items()}
-    return Facts(found.box or _UNKNOWN_BOX, found.inflow_bytes_per_hour, outlets)
+    return Facts(
+        found.box or _UNKNOWN_BOX, found.inflow_bytes_per_hour, outlets,
+        refused_of_late=found.refused_of_late, refused_why=found.refused_why,
+    )  # fmt: skip
 
 
 def history(spool: Spool, item: str) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """`tackybox status`: what waits for each outlet, since when and why, and how long the disk will do.
 
 Exit code 0 if all goes as it should, 1 if a person should look: something stands in quarantine, an
-outlet does not answer, items wait for an outlet that is no longer configured, or space runs out.
+outlet does not answer, items wait for an outlet that is no longer configured, space runs out, or
+the box had to refuse images in the last hour.
 Reads the spool's directories, which are the truth, and the embedded journal for what happened last;
 without a journal the first half is still shown. Changes nothing.
 """
@@ -134,8 +135,7 @@ def read(spool: Spool, config: DaughterConfig | MotherConfig | None) -> Status:
         attention=[],
     )
     status.attention.extend(_attention(status, config))
-    if facts.unreadable:
-        status.attention.append(facts.unreadable)
+    status.attention.extend(facts.attention)
     return status
 
 

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import threading
 import time
 import uuid
@@ -23,6 +24,7 @@ from tackybox.errors import SpoolError
 _SLOW_FSYNC_S = 0.002
 _MOST_AT_ONCE = 16
 _LOCK_AGAIN_S = 0.05
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # as `write_atomically` names them
 
 
 def fsync_directory(path: Path) -> None:
@@ -129,6 +131,14 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def sweep_temporaries(directory: Path) -> None:
+    """Remove what a killed `write_atomically` left in `directory`; for its only writer."""
+    with os.scandir(directory) as entries:
+        left = [entry.name for entry in entries if _TEMPORARY.fullmatch(entry.name)]
+    for name in left:
+        (directory / name).unlink(missing_ok=True)
 
 
 def names(directory: Path) -> Iterator[str]:

@@ -19,7 +19,13 @@ from pathlib import Path
 
 from tackybox.errors import DataError
 from tackybox.spool.bell import Bell
-from tackybox.spool.durable import fsync_directory, make_directory, names, write_atomically
+from tackybox.spool.durable import (
+    fsync_directory,
+    make_directory,
+    names,
+    sweep_temporaries,
+    write_atomically,
+)
 from tackybox.spool.entry import Entry, Lane, State
 from tackybox.spool.renewal import adopt, move, renew
 from tackybox.spool.window import Window, mark_of
@@ -214,7 +220,9 @@ class Outlet:
         return count
 
     def adopt(self) -> None:
-        """Finish what a killed worker had begun with the directories. For the worker, at start."""
+        """Finish what a killed worker had begun with the directories, and remove the bookmark that
+        it had not finished. For the worker, at start."""
+        sweep_temporaries(self.root)
         for state in (State.NEW, State.DEFERRED):
             for lane in Lane:
                 adopt(self.directory(state, lane))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,9 @@ from tackybox.spool.renewal import link, move
 from tackybox.spool.window import Window
 
 _PREDECESSOR_S = 2.0
+_STALE_PROBE_S = 60.0
+_PROBE = ".probe-"
+_LINKED = ("new", "out", "quarantine", "arriving", "landing")
 BOX = "_box"  # stands for an outlet in quarantine where an item never came to any
 
 
@@ -97,6 +101,7 @@ class Spool:
         directory = self.root / "tmp" / part
         directory.mkdir(exist_ok=True)
         with sole_worker(directory, part, _PREDECESSOR_S):
+            _sweep_probes(self.root)
             for path in list(directory.iterdir()):
                 self._take_over(path)
             yield directory
@@ -265,12 +270,21 @@ def _identity(root: Path) -> str:
 
 def _check_links(root: Path) -> None:
     """Prove that every part of the spool can be reached by rename and link: one file system."""
-    probe = root / "tmp" / f".probe-{uuid.uuid4().hex}"
+    probe = root / "tmp" / f"{_PROBE}{uuid.uuid4().hex}"
     probe.touch()
     try:
-        for directory in ("new", "out", "quarantine", "arriving", "landing"):
+        for directory in _LINKED:
             linked = root / directory / probe.name
             os.link(probe, linked)
             linked.unlink()
     finally:
         probe.unlink()
+
+
+def _sweep_probes(root: Path) -> None:
+    """Remove the probes of killed processes; those of others that are at it now are young."""
+    for directory in ("tmp", *_LINKED):
+        for probe in (root / directory).glob(f"{_PROBE}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if probe.stat().st_mtime < time.time() - _STALE_PROBE_S:
+                    probe.unlink()

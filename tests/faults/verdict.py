@@ -21,7 +21,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mysql_utilities.events import Event, Kind
@@ -102,6 +102,18 @@ class Verdict:
     def holds(self) -> bool:
         """Whether the promise was kept."""
         return not (self.lost or self.altered or self.journal)
+
+    def since(self, before: Verdict) -> Verdict:
+        """With counts from the `before` of the same relay on: for one that lives through many
+        faults. What is lost or altered stays so."""
+        again = Counter(self.stored_again)
+        again.subtract(before.stored_again)
+        return replace(
+            self,
+            answered=self.answered - before.answered,
+            duplicated=self.duplicated - before.duplicated,
+            stored_again=sorted(again.elements()),
+        )
 
     def __str__(self) -> str:
         return (

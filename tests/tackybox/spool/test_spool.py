@@ -284,3 +284,18 @@ class Moves(RuleBasedStateMachine):
 
 TestMoves = Moves.TestCase
 TestMoves.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+
+
+def test_what_a_kill_left_of_a_bookmark_or_of_a_probe_is_swept(spool: Spool) -> None:
+    outlet = Outlet(spool.root, "one")
+    outlet.set_bookmark("m", "abc", 12)
+    (outlet.root / f".receipts-m.{'0f' * 16}").write_text("half")
+    old, young = (spool.root / "new" / f".probe-{age}" for age in ("old", "young"))
+    for probe in (old, young):
+        probe.touch()
+    os.utime(old, (time.time() - 120, time.time() - 120))
+    with spool.work_outlet("one"), spool.workspace("receiver"):
+        pass
+    assert not list(outlet.root.glob(".*"))
+    assert outlet.bookmark("m") == ("abc", 12)
+    assert [path.name for path in (spool.root / "new").glob(".*")] == [young.name]
