@@ -15,6 +15,7 @@
 --     waiting                      what waits, since when, and why
 --     quarantined                  what a person must decide on
 --     history                      every step of every image, readable
+--     journal_gap                  from which box steps are missing, and why
 --     latency_per_hop              per day: how long each part of the way took
 --     volume_per_day               per day, site and modality: images, bytes, studies
 
@@ -264,6 +265,12 @@ SELECT
 FROM standing s
 LEFT JOIN image i ON i.item = s.item
 WHERE s.kind = 'QUARANTINED';
+
+-- journal_gap: what says that steps of a box are missing here: its journal was lost or damaged.
+CREATE OR REPLACE SQL SECURITY INVOKER VIEW journal_gap AS
+SELECT g.at AS found_utc, g.box, g.detail
+FROM event g
+WHERE g.kind = 'GAP';
 
 -- history: every step, with the header attributes on each. What was refused or could not be read
 -- has no header and stands here with NULLs: ask the table event for its sop_instance_uid.

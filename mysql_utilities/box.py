@@ -1,18 +1,20 @@
 """What an operator asks of one box's embedded journal: how destinations fare, what came in.
 
-Promises to change nothing. Not promised: events that are still in pending files, seconds old.
+Promises to change nothing. Not promised, but for `steps_known`: events that are still in pending
+files, seconds old.
 All raise JournalError if the journal is not there or can't be read now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mysql_utilities.drain import sqlite_path
+from mysql_utilities.drain import pending_dir, sqlite_path
 from mysql_utilities.events import Event, Kind
+from mysql_utilities.pending import read_events
 from mysql_utilities.sqlite_store import SqliteStore
 from mysql_utilities.statements import statements
 
@@ -46,6 +48,22 @@ def facts(journal_dir: Path) -> BoxFacts:
         owner = store.rows(_SQL["last_box"], {})
         refused = _refused(store)
         return BoxFacts(str(owner[0][0]) if owner else "", _inflow(store), outlets, *refused)
+
+
+def steps_known(journal_dir: Path, items: Collection[str]) -> set[tuple[str, Kind, str]]:
+    """Which steps of `items` (item id, kind, destination) are on record here, those that still are
+    in pending files included."""
+    # In this order: an event moves from the pending files into the database, never back.
+    found = {
+        (event.item, event.kind, event.destination)
+        for event in read_events(pending_dir(journal_dir))
+        if event.item in items
+    }
+    with SqliteStore(sqlite_path(journal_dir), create=False) as store:
+        for item in items:
+            for kind, destination in store.rows(_SQL["steps_known"], {"item": item}):
+                found.add((item, Kind(kind), destination))
+    return found
 
 
 def is_down(events: list[Event]) -> bool:

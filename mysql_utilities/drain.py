@@ -14,6 +14,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,20 @@ class Drain:
         """Inserts rows, which stand in a pending file, too. Raises JournalError or OSError."""
         self._insert(lambda: rows)
 
+    def check(self) -> tuple[str, datetime]:
+        """Reads the whole embedded journal through; one that is damaged is set aside and a fresh
+        one begun. Returns the identity of the one there is now, and when it began. Raises
+        JournalError or OSError."""
+        self._soundly(lambda: self._opened().check())
+        return self.identity()
+
+    def identity(self) -> tuple[str, datetime]:
+        """The identity of the embedded journal, which is made if it is not there, and when it
+        began. Raises JournalError or OSError."""
+        self._soundly(self._opened)
+        store = self._opened()
+        return store.journal_id, store.began_at
+
     def adopt(self) -> int:
         """Takes over what dead processes left; returns the number of files.
         Raises JournalError or OSError."""
@@ -108,14 +123,18 @@ class Drain:
             yield gap.to_row()
 
     def _insert(self, rows: Callable[[], Iterable[Sequence[Any]]]) -> None:
+        self._soundly(partial(self._insert_in_place, rows))
+
+    def _soundly(self, work: Callable[[], object]) -> None:
+        """Does `work`; once more with a fresh file if the one there is damaged."""
         try:
-            self._insert_in_place(rows)
+            work()
         except JournalCorruptError as error:
             _log.error("journal: %s", error)
             damaged_inode = self._store.inode if self._store is not None else None
             self.close()
             self._begin_anew(damaged_inode)
-            self._insert_in_place(rows)
+            work()
         except JournalError:
             self.close()
             raise

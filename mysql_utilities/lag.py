@@ -54,12 +54,22 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """Steps are missing in a journal: when that was found, and which and why in words."""
+
+    at: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lag:
-    """`last_at`: when the event that came last into the embedded journal happened."""
+    """`last_at`: when the event that came last into the embedded journal happened; `gap`: the
+    last one."""
 
     pending: Pending
     last_at: datetime | None = None
     servers: list[ServerLag] = field(default_factory=list)
+    gap: Gap | None = None
 
 
 def read(journal_dir: Path, server: MysqlAddress | None = None) -> Lag:
@@ -68,7 +78,8 @@ def read(journal_dir: Path, server: MysqlAddress | None = None) -> Lag:
     try:
         with SqliteStore(sqlite_path(journal_dir), create=False) as store:
             pending = _pending(journal_dir, store)
-            return Lag(pending, _at(store, "last_at", {}), _servers(store, server))
+            last_at = _at(store, "last_at", {})
+            return Lag(pending, last_at, _servers(store, server), _gap(store))
     except JournalError:  # it is not there, or can't be read: then all of them wait
         return Lag(_pending(journal_dir, None))
 
@@ -97,6 +108,11 @@ def _has(store: SqliteStore, event_id: str) -> bool:
 def _at(store: SqliteStore, statement: str, parameters: Mapping[str, Any]) -> datetime | None:
     rows = store.rows(_SQL[statement], parameters)
     return datetime.fromisoformat(rows[0][0]).replace(tzinfo=UTC) if rows else None
+
+
+def _gap(store: SqliteStore) -> Gap | None:
+    rows = store.rows(_SQL["last_gap"], {})
+    return Gap(datetime.fromisoformat(rows[0][0]).replace(tzinfo=UTC), rows[0][1]) if rows else None
 
 
 def _servers(store: SqliteStore, server: MysqlAddress | None) -> list[ServerLag]:

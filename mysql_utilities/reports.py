@@ -38,6 +38,7 @@ KEYS = (
 )
 """The fields that a key is looked for in."""
 
+_GAPS = 100
 _SQL = statements("reports.sql")
 _ORDER = {kind: place for place, kind in enumerate(Kind)}
 
@@ -74,6 +75,7 @@ class Source(Protocol):
     def steps_by_key(self, key: str) -> list[Event]: ...
     def steps_of(self, items: Iterable[str]) -> list[Event]: ...
     def studies(self, first: str, behind: str) -> set[str]: ...
+    def gaps(self) -> list[Event]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,10 @@ class StoreSource:
         bounds = {"first": first, "behind": behind, "max_rows": MAX_EVENTS}
         return {str(row[0]) for row in self.store.rows(_SQL["studies_of_items"], bounds)}
 
+    def gaps(self) -> list[Event]:
+        """The latest events that say that others are missing."""
+        return [Event.from_row(row) for row in self.store.rows(_SQL["gaps"], {"max_rows": _GAPS})]
+
 
 @dataclass(frozen=True, slots=True)
 class PendingSource:
@@ -117,6 +123,10 @@ class PendingSource:
     def studies(self, first: str, behind: str) -> set[str]:
         found = (event for event in self._events() if first <= event.item < behind)
         return {event.study_instance_uid for event in found} - {""}
+
+    def gaps(self) -> list[Event]:
+        """Those that no database has yet."""
+        return [event for event in self._events() if event.kind is Kind.GAP]
 
     def _events(self) -> Iterator[Event]:
         return read_events(pending_dir(self.journal_dir))
@@ -216,6 +226,13 @@ def studies_of_day(sources: Sequence[Source], day: date) -> list[str]:
     # An item's id begins with its arrival.
     first, behind = f"{day:%Y%m%d}T", f"{day + timedelta(days=1):%Y%m%d}T"
     return sorted({uid for source in sources for uid in source.studies(first, behind)})
+
+
+def gaps(sources: Iterable[Source], since: datetime) -> list[Event]:
+    """What says that steps are missing which were made since then, or may have been; oldest first.
+    Raises JournalError."""
+    found = {event.event_id: event for source in sources for event in source.gaps()}
+    return sorted((event for event in found.values() if event.at >= since), key=_in_order)
 
 
 def histories(events: Iterable[Event]) -> list[History]:

@@ -27,9 +27,10 @@ from mysql_utilities.events import Event
 from mysql_utilities.statements import script, statements
 
 _SQL = statements("sqlite.sql")
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _CHECKPOINT_PAGES = 4000  # of 4 KiB: when so much has been written, it goes into the main file
 _CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_KEPT_ASIDE = 3  # damaged files, for whoever wants to look into them; older ones go
 
 
 @contextmanager
@@ -39,7 +40,8 @@ def _translated() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _CORRUPT_CODES:
+        # All statements are fixed: a table that is not there was there.
+        if code in _CORRUPT_CODES or "no such table" in str(error):
             raise JournalCorruptError(f"the embedded journal is damaged: {error}") from error
         raise JournalError(f"the embedded journal can't be used now: {error}") from error
 
@@ -49,7 +51,8 @@ class SqliteStore:
 
     Raises JournalCorruptError if the file is no database, JournalError for anything that may
     pass (locked, disk full, unreadable). With `create=False` a missing file is a JournalError.
-    `began_anew` says that this very opening gave the journal its identity.
+    `began_anew` says that this very opening gave the journal its identity; `began_at` is when
+    it was given one.
     """
 
     def __init__(self, path: Path, *, create: bool = True, busy_timeout_s: float = 5.0) -> None:
@@ -65,7 +68,7 @@ class SqliteStore:
         try:
             with _translated():
                 self._configure(busy_timeout_s)
-                self.journal_id, self.began_anew = self._identify(create)
+                self.journal_id, self.began_at, self.began_anew = self._identify(create)
             self.inode = path.stat().st_ino
         except OSError as error:
             self.close()
@@ -89,7 +92,7 @@ class SqliteStore:
         # A checkpoint fsyncs two files; the images on the same disk have better use for that.
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
 
-    def _identify(self, create: bool) -> tuple[str, bool]:
+    def _identify(self, create: bool) -> tuple[str, datetime, bool]:
         began_anew = False
         if create and not self._has_schema():
             self._connection.executescript(f"BEGIN IMMEDIATE;\n{script('sqlite_schema.sql')}")
@@ -100,7 +103,7 @@ class SqliteStore:
         row = self._connection.execute(_SQL["journal_id"]).fetchone()
         if row is None:
             raise JournalError("the embedded journal is just being made")
-        return str(row[0]), began_anew
+        return str(row[0]), datetime.fromisoformat(row[1]), began_anew
 
     def _has_schema(self) -> bool:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -112,6 +115,12 @@ class SqliteStore:
             return self.path.stat().st_ino == self.inode
         except OSError:
             return False
+
+    def check(self) -> None:
+        """Reads the whole file through; raises JournalCorruptError if it is damaged anywhere."""
+        (found,) = self.rows("PRAGMA quick_check(1)", {})
+        if found[0] != "ok":
+            raise JournalCorruptError("the embedded journal is damaged: its pages are not in order")
 
     def insert_events(self, events: Iterable[Event]) -> int:
         """Inserts all or nothing; returns how many were new."""
@@ -193,7 +202,8 @@ class SqliteStore:
 
 
 def set_aside(path: Path) -> Path:
-    """Renames a damaged journal and its WAL out of the way; returns the new path.
+    """Renames a damaged journal and its WAL out of the way; returns the new path. Of those that
+    were set aside before, all but the last few are removed.
 
     Raises OSError. The caller holds the lock that keeps two processes from doing this at once.
     """
@@ -204,4 +214,7 @@ def set_aside(path: Path) -> Path:
         if companion.exists():
             companion.rename(aside.with_name(aside.name + suffix))
     path.rename(aside)
+    for old in sorted(path.parent.glob(f"{path.name}.damaged-*Z"))[:-_KEPT_ASIDE]:
+        for suffix in ("", "-wal", "-shm"):
+            old.with_name(old.name + suffix).unlink(missing_ok=True)
     return aside

@@ -20,7 +20,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +30,7 @@ from tackybox.leading import first_tag, plain_values
 IMPLEMENTATION_CLASS_UID = "2.25.124178120563117412498221130722563419057"
 IMPLEMENTATION_VERSION_NAME = "TACKYBOX_0_1"  # PS3.7 D.3.3.2.3: at most 16 characters
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ARRIVAL_CHARACTERS = len("2026-11-21T03:54:12.123456")
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 _BOX = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -85,6 +86,19 @@ class Item:
     def id(self) -> str:
         """The correlation id for logs and journal: the name without the SOP Instance UID."""
         return f"{self._arrival}_{self.origin}_{self.digest[:16]}"
+
+    @property
+    def reception_id(self) -> str:
+        """The event id of its RECEIVED: always the same, so that one made again is no second one.
+
+        Begins with the time of arrival, as other event ids do with theirs.
+        """
+        since = self.arrived_at - _EPOCH
+        in_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        return (
+            f"{in_us // 1000:012x}{in_us % 1000:03x}{zlib.crc32(self.origin.encode()):08x}"
+            f"{self.digest[:9]}"
+        )
 
     @property
     def _arrival(self) -> str:

@@ -49,7 +49,8 @@ class Pulse:
             seen = {path.name: path.stat().st_mtime for path in self._directory.iterdir()}
         except OSError:
             seen = {}
-        too_old_s = time.time() - SILENT_AFTER_S
-        return sorted(name for name, at_s in seen.items() if at_s < too_old_s) or (
-            [] if seen else [self._directory.name]
-        )
+        now_s = time.time()
+        # What beat in the future beat before the clock went back, and not since.
+        return sorted(
+            name for name, at_s in seen.items() if abs(now_s - at_s) > SILENT_AFTER_S
+        ) or ([] if seen else [self._directory.name])

@@ -10,7 +10,7 @@ from daughter.pusher import joining, keeping
 from daughter.pusher.courier import Courier
 from mysql_utilities import retention
 from mysql_utilities.recorder import Recorder
-from tackybox import fanout, logs, service, shipping
+from tackybox import fanout, logs, rebuild, service, shipping
 from tackybox.config import DaughterConfig, MotherGroup, load_daughter
 from tackybox.pulse import Pulse
 from tackybox.service import Stop
@@ -39,6 +39,7 @@ def _fan_out(config: DaughterConfig, spool: Spool, stop: Stop) -> None:
     retention.start(spool.journal, config.journal_days, config.sql, stop)
     keeping.start(spool, config, stop)
     with Recorder(spool.journal, config.name) as recorder:
+        rebuild.start(spool, config.name, recorder, stop)
         fanout.run(
             spool,
             [group.name for group in config.destinations],

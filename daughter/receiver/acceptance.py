@@ -227,7 +227,8 @@ class Reception:
         item_id = item.id
         duration_s = self._clock() - self._started_s
         self._acceptance.recorder.record(
-            Kind.RECEIVED, item=item_id, at=item.arrived_at, digest=item.digest, lane=entry.lane,
+            Kind.RECEIVED, item=item_id, event_id=item.reception_id, at=item.arrived_at,
+            digest=item.digest, lane=entry.lane,
             sop_class_uid=offer.sop_class_uid, sop_instance_uid=item.sop_instance_uid,
             transfer_syntax_uid=offer.transfer_syntax_uid, calling_aet=offer.calling_aet,
             called_aet=offer.called_aet, peer_address=offer.peer_address, status_code=SUCCESS,

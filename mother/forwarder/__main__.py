@@ -10,7 +10,7 @@ from mother.forwarder.courier import Courier
 from mother.forwarder.watch import watch
 from mysql_utilities import retention
 from mysql_utilities.recorder import Recorder
-from tackybox import fanout, logs, service, shipping
+from tackybox import fanout, logs, rebuild, service, shipping
 from tackybox.config import ArchiveGroup, MotherConfig, load_mother
 from tackybox.pulse import Pulse
 from tackybox.service import Stop
@@ -37,6 +37,7 @@ def _fan_out(config: MotherConfig, spool: Spool, stop: Stop) -> None:
     watch(spool)
     retention.start(spool.journal, config.journal_days, config.sql, stop)
     with Recorder(spool.journal, config.name) as recorder:
+        rebuild.start(spool, config.name, recorder, stop)
         fanout.run(
             spool,
             [group.name for group in config.archives],
@@ -49,7 +50,7 @@ def _fan_out(config: MotherConfig, spool: Spool, stop: Stop) -> None:
 
 def _carry(config: MotherConfig, group: ArchiveGroup, spool: Spool, stop: Stop) -> None:
     with (
-        spool.work_outlet(group.name) as outlet,
+        spool.work_outlet(group.name, config.backoff_cap_s) as outlet,
         spool.workspace(f"convert.{group.name}") as workspace,
         Recorder(spool.journal, config.name) as recorder,
     ):

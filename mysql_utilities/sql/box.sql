@@ -36,9 +36,17 @@ SELECT box FROM event ORDER BY seq DESC LIMIT 1;
 -- Whether an event has come into the embedded journal.
 SELECT 1 FROM event WHERE event_id = :event_id;
 
+-- name: steps_known
+-- Which steps of an item are on record at all: of one that is tried for weeks there are many.
+SELECT DISTINCT kind, destination FROM event WHERE item = :item AND item <> '';
+
 -- name: last_at
 -- When the event happened that came last.
 SELECT at FROM event ORDER BY seq DESC LIMIT 1;
+
+-- name: last_gap
+-- When steps were last found to be missing, and why.
+SELECT at, detail FROM event WHERE kind = 'GAP' ORDER BY at DESC LIMIT 1;
 
 -- name: at_after
 -- When the first event after a sequence number happened.

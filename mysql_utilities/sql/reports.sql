@@ -42,3 +42,12 @@ FROM event WHERE item = :item AND item <> '';
 SELECT DISTINCT study_instance_uid FROM event
 WHERE item >= :first AND item < :behind AND item <> '' AND study_instance_uid <> ''
 LIMIT :max_rows;
+
+-- name: gaps
+-- The latest of the events that say that others are missing.
+SELECT
+    kind, box, item, event_id, at, digest, sop_class_uid, transfer_syntax_uid,
+    sop_instance_uid, series_instance_uid, study_instance_uid, accession_number, patient_id,
+    modality, calling_aet, called_aet, peer_address, destination, lane,
+    status_code, size_bytes, duration_s, detail
+FROM event WHERE kind = 'GAP' ORDER BY at DESC LIMIT :max_rows;

@@ -16,7 +16,7 @@ INSERT INTO journal (journal_id, began_at)
 SELECT :journal_id, :began_at WHERE NOT EXISTS (SELECT 1 FROM journal);
 
 -- name: journal_id
-SELECT journal_id FROM journal;
+SELECT journal_id, began_at FROM journal;
 
 -- name: read_after
 -- Events in the order of their commit, after a given one.

@@ -1,4 +1,4 @@
--- The embedded journal, schema version 2. Harmless when it is already there, also over version 1.
+-- The embedded journal, schema version 3. Harmless when it is already there, also over older ones.
 -- seq is never used twice (AUTOINCREMENT) and grows in the order of commits, because SQLite has
 -- one writer at a time: who has read up to a seq has missed nothing before it.
 -- at is UTC text, YYYY-MM-DD HH:MM:SS.ffffff, which sorts as time does.
@@ -39,6 +39,8 @@ CREATE INDEX IF NOT EXISTS event_patient ON event (patient_id) WHERE patient_id 
 -- How a destination fares is asked often and must not cost a walk through all events.
 CREATE INDEX IF NOT EXISTS event_outlet ON event (destination, kind, peer_address, seq)
     WHERE kind IN ('OUTLET_DOWN', 'OUTLET_UP', 'DEFERRED', 'QUARANTINED');
+-- Gaps are few, and asked for with every question.
+CREATE INDEX IF NOT EXISTS event_gap ON event (at) WHERE kind = 'GAP';
 
 -- One row: which journal this is. Servers remember by it how far they have been given it.
 CREATE TABLE IF NOT EXISTS journal (
@@ -53,4 +55,4 @@ CREATE TABLE IF NOT EXISTS shipped (
     last_seq INTEGER NOT NULL
 );
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mysql_utilities import reports
 from mysql_utilities.errors import JournalError
+from mysql_utilities.events import Event
 from mysql_utilities.mysql_store import MysqlAddress, MysqlStore
 from mysql_utilities.reports import History, Source, StoreSource
 from tackybox.config import load_box
 from tackybox.errors import NotFoundError, UnavailableError, UsageError
 
 _QUERY_TIMEOUT_S = 60.0
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,5 +73,14 @@ def find(sources: Sequence[Source], key: str) -> list[History]:
     """As `reports.find`; raises UnavailableError if a journal can't be read."""
     try:
         return reports.find(sources, key)
+    except JournalError as error:
+        raise UnavailableError(str(error)) from error
+
+
+def find_gaps(sources: Sequence[Source], found: Sequence[History]) -> list[Event]:
+    """What is known to be missing since the first of these steps; all of it where there is none."""
+    since = min((history.events[0].at for history in found), default=_EVER)
+    try:
+        return reports.gaps(sources, since)
     except JournalError as error:
         raise UnavailableError(str(error)) from error

@@ -214,6 +214,9 @@ def _print(status: Status) -> None:
     console.print()
     console.print(output.cell(_space(status)), soft_wrap=True)
     console.print(output.cell(_lag(status.journal, status.at)), soft_wrap=True)
+    if gap := status.journal.gap:
+        told = f"Journal gap, found {output.moment(gap.at)} UTC: {gap.detail}"
+        console.print(output.cell(told), soft_wrap=True)
     for sentence in status.attention:
         console.print(output.cell(f"! {sentence}"), style="bold", soft_wrap=True)
 

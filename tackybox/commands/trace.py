@@ -2,13 +2,16 @@
 
 KEY is a SOP, series or study instance UID, an accession number, a patient ID or an item id. The
 answer comes from the embedded journals of one or several spools, or from MySQL. A patient ID is
-shown in --json only; names are never on record. Exit code 66 (EX_NOINPUT) when nothing is.
+shown in --json only; names are never on record. It says where a journal has a gap that may concern
+the answer, and where steps prove that a clock was wrong. Exit code 66 (EX_NOINPUT) when nothing is
+on record.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,21 @@ from rich.text import Text
 from mysql_utilities import reports
 from mysql_utilities.events import FIELDS, Event, Kind
 from mysql_utilities.reports import History, State
+from mysql_utilities.skew import skews
 from tackybox.commands import output
-from tackybox.commands.sources import add_source_arguments, find, opened, sources_of
+from tackybox.commands.sources import (
+    add_source_arguments,
+    find,
+    find_gaps,
+    opened,
+    sources_of,
+)
 from tackybox.errors import NotFoundError
 
 NAME = "trace"
 HELP = "show an image's or a study's way through every box"
 
+_GAPS_SHOWN = 3
 _STYLES = {
     Kind.STORED: "green",
     Kind.RELEASED: "green",
@@ -61,15 +72,19 @@ def run(args: argparse.Namespace) -> int:
     """Show what is on record; raises NotFoundError if nothing is."""
     with sources_of(args) as sources:
         found = find(sources, args.key)
+        gaps = find_gaps(sources, found)
     if not found:
         raise NotFoundError(
             "nothing on record for this key; it must be complete and exact (a SOP, series or "
             "study UID, an accession number or a patient ID)"
+            + "".join(f"; {gap.box} has a gap: {gap.detail}" for gap in gaps[-1:])
         )
     if args.json:
-        output.write_json([_as_dict(history) for history in found])
+        output.write_json([_as_dict(history, gaps) for history in found])
     else:
-        render(found, output.console(), images=args.images or len(found) == 1)
+        console = output.console()
+        render(found, console, images=args.images or len(found) == 1)
+        _print_doubts(found, gaps, console)
     return 0
 
 
@@ -91,6 +106,16 @@ def render(found: Sequence[History], console: Console, *, images: bool) -> None:
                 console.print()
                 _print_steps(history, console)
         console.print()
+
+
+def _print_doubts(found: Sequence[History], gaps: Sequence[Event], console: Console) -> None:
+    """Why what was shown may be incomplete, or dated wrongly."""
+    for gap in gaps[-_GAPS_SHOWN:]:
+        told = f"! Steps may be missing: {gap.box}, {output.moment(gap.at)} UTC: {gap.detail}"
+        console.print(output.cell(told), style="red", soft_wrap=True)
+    for skew in skews(found):
+        told = f"! Times are skewed: {skew}"
+        console.print(output.cell(told), style="yellow", soft_wrap=True)
 
 
 def _by_study(found: Sequence[History]) -> list[list[History]]:
@@ -270,7 +295,7 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.3f} s" if abs(seconds) < 60 else output.duration(seconds)
 
 
-def _as_dict(history: History) -> dict[str, Any]:
+def _as_dict(history: History, gaps: Sequence[Event]) -> dict[str, Any]:
     keys = ("sop_instance_uid", "series_instance_uid", "study_instance_uid", "accession_number")
     return {
         "item": history.item,
@@ -286,4 +311,10 @@ def _as_dict(history: History) -> dict[str, Any]:
             for event in history.standing.values()
         ],
         "events": [{name: getattr(event, name) for name in FIELDS} for event in history.events],
+        "gaps": [
+            {"box": gap.box, "at": gap.at, "detail": gap.detail}
+            for gap in gaps
+            if gap.at >= history.events[0].at
+        ],
+        "skews": [asdict(skew) for skew in skews([history])],
     }

@@ -12,6 +12,7 @@ Memory and the cost of a claim do not grow with the queue: what is next is known
 from __future__ import annotations
 
 import contextlib
+import math
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -42,9 +43,12 @@ class Tally:
 
 
 class Outlet:
-    """The queue named `name` under the spool at `root`; its directories are made if missing."""
+    """The queue named `name` under the spool at `root`; its directories are made if missing.
 
-    def __init__(self, root: Path, name: str) -> None:
+    Nothing that is deferred waits longer than `longest_wait_s`, whatever the clock does.
+    """
+
+    def __init__(self, root: Path, name: str, longest_wait_s: float = math.inf) -> None:
         self.name = name
         self.root = root / "out" / name
         self._quarantine = root / "quarantine" / name
@@ -60,7 +64,12 @@ class Outlet:
             lane: Window(self.directory(State.NEW, lane), renewable=True) for lane in Lane
         }
         self._deferred = {
-            lane: Window(self.directory(State.DEFERRED, lane), by_due=True, renewable=True)
+            lane: Window(
+                self.directory(State.DEFERRED, lane),
+                by_due=True,
+                renewable=True,
+                longest_wait_s=longest_wait_s,
+            )
             for lane in Lane
         }
         self._sent: dict[Path, Window] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 import uuid
@@ -166,9 +167,9 @@ class Spool:
         )
 
     @contextlib.contextmanager
-    def work_outlet(self, name: str) -> Iterator[Outlet]:
+    def work_outlet(self, name: str, longest_wait_s: float = math.inf) -> Iterator[Outlet]:
         """The outlet `name`, for the one process that works it; SpoolError if another does."""
-        outlet = Outlet(self.root, name)
+        outlet = Outlet(self.root, name, longest_wait_s)
         with sole_worker(outlet.root, "worker of an outlet"):
             outlet.adopt()
             yield outlet

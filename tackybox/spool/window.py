@@ -15,6 +15,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -90,12 +91,22 @@ class _Pass:
 class Window:
     """The entries of `directory`, oldest name first; with `by_due`, those that are due, in order.
 
-    Files that are no items are passed over. With `renewable` the directory is replaced by a new one
-    where it is empty and still large: only for the one process that works it. Threads may share it.
+    Files that are no items are passed over. What is due later than in `longest_wait_s` is due now:
+    the clock went back since it was put there. With `renewable` the directory is replaced by a new
+    one where it is empty and still large: only for the one process that works it. Threads may share
+    it.
     """
 
-    def __init__(self, directory: Path, *, by_due: bool = False, renewable: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        by_due: bool = False,
+        renewable: bool = False,
+        longest_wait_s: float = math.inf,
+    ) -> None:
         self.passes = 0
+        self._longest_wait_s = longest_wait_s
         self._directory = directory
         self._by_due = by_due
         self._renewable = renewable
@@ -125,7 +136,7 @@ class Window:
                 self._look(now_s)
             while len(taken) < limit and self._at < len(self._keys):
                 key = self._keys[self._at]
-                if self._due_s(key) > now_s:
+                if now_s < self._due_s(key) <= now_s + self._longest_wait_s:
                     break
                 self._at += 1
                 with contextlib.suppress(DataError):
@@ -169,7 +180,9 @@ class Window:
             return
         self._mark = reading.mark
         self._look_again_at_s = time.monotonic() + max(RESCAN_S, reading.took_s * _RESCAN_SHARE)
-        reading.add(self._keys)
+        # Keys that were made before a clock went back are there anew, as due.
+        latest_s = now_s + self._longest_wait_s
+        reading.add(key for key in self._keys if self._due_s(key) <= latest_s)
         self._hold(reading.keys, reading.beyond)
         if not self._keys and self._renewable:
             renew(self._directory)
@@ -198,6 +211,8 @@ class Window:
         due_s = name.rpartition("~")[2] if "~" in name else "0"
         if not due_s.isdecimal() or len(due_s) > _DUE_DIGITS:
             return _END
+        if int(due_s) > time.time() + self._longest_wait_s:
+            due_s = "0"
         return f"{due_s.zfill(_DUE_DIGITS)}\0{name}"
 
     def _due_s(self, key: str) -> float:

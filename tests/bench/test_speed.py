@@ -62,5 +62,7 @@ def test_a_whole_run_writes_page_and_plots(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_unknown_row_is_answered_with_the_names_that_there_are():
-    with pytest.raises(SystemExit, match="no such row: nonsense; there are: limits, receive-ct-shipped"):
+    with pytest.raises(
+        SystemExit, match="no such row: nonsense; there are: limits, receive-ct-shipped"
+    ):
         speed._chosen("receive-ct,nonsense")

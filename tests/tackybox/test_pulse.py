@@ -29,6 +29,16 @@ def test_a_child_that_died_or_hangs_is_silent(tmp_path: Path) -> None:
     assert pulse.silent() == ["one", "two"]
 
 
+def test_a_beat_from_before_the_clock_went_back_is_no_sign_of_life(tmp_path: Path) -> None:
+    pulse = Pulse(tmp_path, "pusher")
+    pulse.expect(["fanout"])
+    tomorrow_s = time.time() + 86_400
+    os.utime(tmp_path / "alive" / "pusher" / "fanout", (tomorrow_s, tomorrow_s))
+    assert pulse.silent() == ["fanout"]
+    pulse.beat("fanout")
+    assert pulse.silent() == []
+
+
 def test_children_of_an_earlier_configuration_are_forgotten(tmp_path: Path) -> None:
     Pulse(tmp_path, "pusher").expect(["gone"])
     pulse = Pulse(tmp_path, "pusher")

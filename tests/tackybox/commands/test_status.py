@@ -157,3 +157,10 @@ def test_how_far_the_journal_is_behind_changes_no_exit_code(tackybox, box, setti
     assert "; 1 not yet in it (" in people.out
     assert "; tackybox@db:3306/journal lacks 1 (for " in people.out
     assert "w0rd" not in result.out + people.out
+
+
+def test_a_gap_in_the_journal_is_shown(tackybox, box):
+    box.record(Kind.GAP, detail="steps before noon are missing")
+    result = tackybox(f"status --spool {box.root} --json")
+    assert result.json["journal"]["gap"]["detail"] == "steps before noon are missing"
+    assert "Journal gap, found" in tackybox(f"status --spool {box.root}").out

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,34 @@ def test_a_directory_without_a_journal(cli, tmp_path):
 
 def test_two_places_at_once_is_a_usage_error(cli, spools):
     assert cli("trace", STUDY, "--sql", *arguments(spools)).code == 64
+
+
+def test_a_gap_that_may_concern_the_answer_is_said(cli, spools):
+    with Recorder(spools[0] / "journal", "north") as recorder:
+        recorder.record(Kind.GAP, detail="steps before noon are missing")
+    done = cli("trace", STUDY, *arguments(spools))
+    assert "! Steps may be missing: north" in done.out
+    assert "steps before noon are missing" in done.out
+    for history in json.loads(cli("trace", STUDY, "--json", *arguments(spools)).out):
+        assert [gap["box"] for gap in history["gaps"]] == ["north"]
+    unknown = cli("trace", "1.2.9", *arguments(spools))
+    assert unknown.code == 66
+    assert "steps before noon are missing" in unknown.err
+
+
+def test_a_gap_before_the_first_step_concerns_nothing(cli, spools):
+    with Recorder(spools[0] / "journal", "north") as recorder:
+        recorder.record(Kind.GAP, at=datetime(2026, 1, 1, tzinfo=UTC), detail="long ago")
+    done = cli("trace", STUDY, *arguments(spools))
+    assert done.code == 0
+    assert "missing" not in done.out
+
+
+def test_a_clock_that_differs_is_said(cli, spools):
+    wrong = datetime.now(UTC) - timedelta(days=1)
+    with Recorder(spools[1] / "journal", "mother") as recorder:
+        recorder.record(Kind.LANDED, item=f"{ITEM}0", peer_address="north", at=wrong)
+    done = cli("trace", STUDY, *arguments(spools))
+    assert "! Times are skewed: the clock of mother was at least" in done.out
+    found = json.loads(cli("trace", STUDY, "--json", *arguments(spools)).out)
+    assert [len(history["skews"]) for history in found].count(0) == 1

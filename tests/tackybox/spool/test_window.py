@@ -176,6 +176,29 @@ def test_deferred_entries_come_when_due_and_cost_no_pass_before(
     assert windowed.next_due_s() is None
 
 
+def test_a_clock_that_goes_back_makes_nobody_wait_longer_than_the_longest_wait(
+    lane: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day_s = 86_400
+    for number in range(3 * SIZE):  # more than a window holds
+        arrive(lane, number, f"~1~{FAR_S + 1 + number}")
+    windowed = Window(lane, by_due=True, longest_wait_s=60.0)
+    monkeypatch.setattr(window.time, "time", lambda: float(FAR_S))
+    assert windowed.take(1) == []
+    monkeypatch.setattr(window.time, "time", lambda: float(FAR_S - day_s))
+    soon = Entry.at(arrive(lane, 900, f"~2~{FAR_S - day_s + 30}"))
+    windowed.put(soon)  # due before all of them, and not yet
+    now_s = time.monotonic() + window.RESCAN_S
+    monkeypatch.setattr(window.time, "monotonic", lambda: now_s)
+    taken = []
+    while entries := windowed.take(5):
+        taken += [number_of(entry) for entry in entries]
+        for entry in entries:
+            entry.path.unlink()
+    assert sorted(taken) == list(range(3 * SIZE))
+    assert windowed.next_due_s() == soon.due_s
+
+
 def test_a_file_that_was_moved_to_the_deferred_ones_by_hand_is_due(lane: Path) -> None:
     path = arrive(lane, 1)
     for name in ("1 of mine~x", "2~" + "9" * 30, "notes"):

@@ -1,0 +1,64 @@
+"""Where every item of a spool stands, as its directories say: what is known without a journal.
+
+Promises flat memory, and that an item which moves on meanwhile in the order of its life is met, at
+one of its places or at several. Not promised: that an item is still where it was met; that one
+which moves back meanwhile (from hand, or from quarantine) is met at all. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tackybox.errors import DataError
+from tackybox.spool.durable import names
+from tackybox.spool.entry import Entry, Lane, State
+from tackybox.spool.spool import BOX, Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An entry, and what its place says of it.
+
+    `outlet` is "" before any; `state` is None in `new/`, where nothing has happened yet, and in
+    quarantine, where `reason` is the word for why. `peer` is the mother that has signed for it.
+    """
+
+    entry: Entry
+    outlet: str = ""
+    state: State | None = None
+    peer: str = ""
+    reason: str = ""
+
+
+def standing(spool: Spool) -> Iterator[Standing]:
+    """All that stands in `spool`, in the order in which items move, so that none slips by."""
+    for entry in _entries(spool, "new"):
+        yield Standing(entry)
+    outlets = sorted(names(spool.root / "out"))
+    for outlet in outlets:
+        for state in (State.DEFERRED, State.NEW, State.ACTIVE):
+            for entry in _entries(spool, "out", outlet, state):
+                yield Standing(entry, outlet, state)
+        for peer in sorted(names(spool.root / "out" / outlet / State.SENT)):
+            is_lost = "~" in peer  # on its way back to waiting
+            for entry in _entries(spool, "out", outlet, State.SENT, peer):
+                if is_lost:
+                    yield Standing(entry, outlet, State.NEW)
+                else:
+                    yield Standing(entry, outlet, State.SENT, peer=peer)
+        for entry in _entries(spool, "out", outlet, State.DONE):
+            yield Standing(entry, outlet, State.DONE)
+    for outlet in sorted(names(spool.root / "quarantine")):
+        for reason in sorted(names(spool.root / "quarantine" / outlet)):
+            for entry in _entries(spool, "quarantine", outlet, reason):
+                yield Standing(entry, "" if outlet == BOX else outlet, reason=reason)
+
+
+def _entries(spool: Spool, *parts: str) -> Iterator[Entry]:
+    for lane in Lane:
+        directory = spool.root.joinpath(*parts, lane)
+        for name in names(directory):
+            with contextlib.suppress(DataError):
+                yield Entry.named(directory, name)
