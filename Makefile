@@ -1,5 +1,6 @@
 # make demo               a complete relay on this machine, from nothing
 # make test               lint, types, and every test, against real peers
+# make faults             the fault matrix, whole: the table of docs/RELIABILITY.md, hours
 # make bench              everything measured side by side: bench/results/speed.md, half an hour
 # make images             the parts' images, on the base that container/Dockerfile pins
 # make images-offline     the same on a base made from Debian's packages: no image registry needed
@@ -20,7 +21,7 @@ SHELL        = /bin/bash
 .SHELLFLAGS  = -euo pipefail -c
 .ONESHELL:
 .NOTPARALLEL:
-.PHONY: demo test fuzz lint format venv lock packages test-packages engine-packages
+.PHONY: demo test faults fuzz lint format venv lock packages test-packages engine-packages
 .PHONY: links images images-offline offline-in-engine test-containers
 
 demo: packages venv
@@ -28,6 +29,15 @@ demo: packages venv
 
 test: packages test-packages lint
 	@exec $(BIN)/pytest
+
+# FAULTS="-k kill" runs a part, FAULTS="-k random --seed 7" a seed again; results are merged.
+faults: packages test-packages venv
+	@[ -n '$(FAULTS)' ] || rm -f tests/faults/results/*.jsonl
+	found=0
+	$(BIN)/pytest tests/faults --faults=long --fault-results=tests/faults/results \
+	    $(FAULTS) || found=$$?
+	$(BIN)/python -m tests.faults.report
+	exit $$found
 
 # BENCH="--rows receive-ct,forward-1 --rounds 3" measures a choice, and only prints it.
 bench: packages bench-packages venv

@@ -72,9 +72,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def counts(request: pytest.FixtureRequest) -> Iterator[Counts]:
-    """The counts of this test; for one that has no verdict of the usual kind to `record`."""
+    """The counts of this test, for one that has no verdict of the usual kind to `record`; one that
+    counts no fault is one fault."""
     found = Counts()
     began_s = time.monotonic()
     yield found
@@ -84,6 +85,7 @@ def counts(request: pytest.FixtureRequest) -> Iterator[Counts]:
     if directory is not None and row:
         line = {
             "test": request.node.nodeid, "passed": not failed, **asdict(found),
+            "faults": found.faults or 1,
             "took_s": round(time.monotonic() - began_s, 1),
         }  # fmt: skip
         _merge(directory / f"{row}.jsonl", line)

@@ -102,8 +102,9 @@ def test_the_receiver_refuses_and_lives(
         fired += preload.fired
         failed = preload.calls()[number - 1] if preload.fired else ""
         refused = [one for one in statuses if one]
-        # A blank file that could not be made ahead is made when it is needed.
-        assert refused == [_OUT_OF_RESOURCES] or (not refused and "open" in failed), failed
+        # A blank file that could not be made ahead is made when it is needed; a bell is a hint.
+        harmless = not failed or failed.startswith("open") or failed.endswith("/bell")
+        assert refused == [_OUT_OF_RESOURCES] or (harmless and not refused), failed
         assert None not in statuses, failed
         assert_not_trusted(preload.calls(), number)
         if refused:
