@@ -1,8 +1,8 @@
 """`tackybox status`: what waits for each outlet, since when and why, and how long the disk will do.
 
 Exit code 0 if all goes as it should, 1 if a person should look: something stands in quarantine, an
-outlet does not answer, items wait for an outlet that is no longer configured, space runs out, or
-the box had to refuse images in the last hour.
+outlet does not answer, items wait for an outlet that is no longer configured, space runs out, a
+daemon that once ran here shows no sign of life, or images were refused in the last hour.
 Reads the spool's directories, which are the truth, and the embedded journal for what happened last;
 without a journal the first half is still shown. Changes nothing.
 """
@@ -19,6 +19,7 @@ from mysql_utilities import lag
 from tackybox.commands import journal, output
 from tackybox.commands.opening import add_spool_argument, open_spool
 from tackybox.config import BoxConfig, DaughterConfig, MotherConfig
+from tackybox.pulse import Pulse
 from tackybox.spool import Entry, Lane, Outlet, Space, Spool, State
 from tackybox.spool.durable import names
 
@@ -134,6 +135,7 @@ def read(spool: Spool, config: DaughterConfig | MotherConfig | None) -> Status:
         journal=lag.read(spool.journal, config.sql if config else None),
         attention=[],
     )
+    status.attention.extend(_lifeless(spool))
     status.attention.extend(_attention(status, config))
     status.attention.extend(facts.attention)
     return status
@@ -190,6 +192,14 @@ def _attention(status: Status, config: BoxConfig | None) -> list[str]:
     if status.space.total_inodes and status.space.free_inodes < status.space.total_inodes // 50:
         sentences.append("less than 2 % of the disk's inodes are free")
     return sentences
+
+
+def _lifeless(spool: Spool) -> list[str]:
+    return [
+        f"no sign of life of the {pulse.part}'s {', '.join(silent)}: is it running? see its log"
+        for pulse in Pulse.all(spool.root)
+        if not pulse.is_starting and (silent := pulse.silent())
+    ]
 
 
 def _print(status: Status) -> None:

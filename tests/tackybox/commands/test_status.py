@@ -1,10 +1,13 @@
 """`tackybox status`."""
 
+import os
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mysql_utilities.events import Event, Kind
+from tackybox.pulse import SILENT_AFTER_S, Pulse
 from tackybox.spool import Lane
 
 SETTINGS = {
@@ -164,3 +167,20 @@ def test_a_gap_in_the_journal_is_shown(tackybox, box):
     result = tackybox(f"status --spool {box.root} --json")
     assert result.json["journal"]["gap"]["detail"] == "steps before noon are missing"
     assert "Journal gap, found" in tackybox(f"status --spool {box.root}").out
+
+
+def test_a_daemon_that_is_gone_is_told(tackybox, box, settings):
+    box.record(Kind.OUTLET_UP, destination="a_1", peer_address="a_1")
+    pulse, long_ago_s = Pulse(box.root, "pusher"), time.time() - SILENT_AFTER_S - 1
+    pulse.expect(["fanout", "courier a_1"])
+    for child in ("fanout", "courier a_1"):
+        pulse.beat(child)
+    assert tackybox("status --json", **settings).code == 0
+    directory = box.root / "alive" / "pusher"
+    os.utime(directory / "fanout", (long_ago_s, long_ago_s))
+    os.utime(directory, (long_ago_s, long_ago_s))
+    result = tackybox("status --json", **settings)
+    assert result.code == 1
+    assert "no sign of life of the pusher's fanout: is it running?" in result.json["attention"][0]
+    pulse.expect(["fanout", "courier a_1"])  # it is started again: it has a moment
+    assert tackybox("status --json", **settings).code == 0
