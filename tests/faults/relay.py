@@ -217,6 +217,18 @@ class Relay:
                 pytest.fail(f"not quiet after {timeout_s:.0f} s, {len(moving)} wait:\n  {some}")
             time.sleep(_LOOK_AGAIN_S)
 
+    def leftovers(self) -> list[str]:
+        """Files that nothing needs any more, where nothing is on its way."""
+        rooms = ("tmp/receiver/*", "new/*/*", "landing/*/*/*", "out/*/*/*/*", "out/*/.*")
+        found = [
+            path.relative_to(self.workdir)
+            for spool in (self.daughter.spool, self.mother.spool)
+            for room in rooms
+            for path in spool.glob(room)
+            if path.is_file()
+        ]
+        return [str(path) for path in found]
+
     def verdict(self, *, journal: bool = True, patience_s: float = _JOURNAL_S) -> Verdict:
         """Ledger against spools, quarantines and archives; the journal is given `patience_s` to
         have written what it was told. `journal=False` leaves it out."""

@@ -87,7 +87,7 @@ def test_killed_at_each_step(
             print(f"{action.name.lower()} {re.sub('[0-9a-f]{32,}', '…', died)}: {verdict}")
             record(verdict, faults=1)
             assert victim.may_store_again or not verdict.stored_again, died
-        assert not leftovers(relay), (number, died)
+        assert not relay.leftovers(), (number, died)
 
 
 def passage(relay: Relay, preload: Preload, victim: Victim) -> list[str]:
@@ -127,16 +127,3 @@ def died_at(relay: Relay, preload: Preload, victim: Victim, action: Action, numb
         scanners.wait_done()
     relay.wait_quiet()
     return preload.calls()[number - 1] if preload.fired else ""
-
-
-def leftovers(relay: Relay) -> list[str]:
-    """Files that nothing needs any more, where nothing is on its way."""
-    rooms = ("tmp/receiver/*", "new/*/*", "landing/*/*/*", "out/*/*/*/*", "out/*/.*", "*/.probe-*")
-    found = [
-        path.relative_to(relay.workdir)
-        for spool in (relay.daughter.spool, relay.mother.spool)
-        for room in rooms
-        for path in spool.glob(room)
-        if path.is_file()
-    ]
-    return [str(path) for path in found]

@@ -21,7 +21,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mysql_utilities.events import Event, Kind
@@ -44,6 +44,8 @@ class Archive:
     address: str
     directory: Path
     log: Path
+    known: dict[tuple[str, int, int], str] = field(default_factory=dict, compare=False, repr=False)
+    """Digests that were read before, by name, size and time of change."""
 
     @property
     def outlet(self) -> str:
@@ -52,8 +54,15 @@ class Archive:
 
     def contents(self) -> set[str]:
         """Digests of all that it keeps."""
-        paths = (p for p in self.directory.iterdir() if not p.name.startswith("."))
-        return {digest_of_file(path) for path in paths}
+        found = set()
+        for path in self.directory.iterdir():
+            if not path.name.startswith("."):
+                stat = path.stat()
+                key = (path.name, stat.st_size, stat.st_mtime_ns)
+                if key not in self.known:
+                    self.known[key] = digest_of_file(path)
+                found.add(self.known[key])
+        return found
 
     def log_lines(self) -> list[dict[str, object]]:
         """What it was asked, in order (tests/scripted_archive.py)."""
