@@ -26,6 +26,7 @@ VERBS = (
     "quarantine",
     "echo",
     "send",
+    "proof",
     "verify",
     "reconcile",
     "enrol",

@@ -228,7 +228,9 @@ class Carrier:
         try:
             converted = convert(source, file, target)
             detail = f"{uid_name(source.transfer_syntax_uid)} to {uid_name(target)}"
-            self._settlement.converted(case, address, detail)
+            with Payload(converted.path, converted.dataset_offset) as payload:
+                digest = payload.digest(target)
+            self._settlement.converted(case, address, detail, digest=digest, syntax_uid=target)
             self._store(association, case, converted, address, f"converted from {detail}")
         except NotConvertible as error:
             self._not_accepted(association, case, source.pair, address, str(error))

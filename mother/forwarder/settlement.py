@@ -88,9 +88,13 @@ class Settlement:
         """Its C-STORE begins."""
         self._record(Kind.FORWARDING, case, address)
 
-    def converted(self, case: Case, address: ArchiveAddress, detail: str) -> None:
-        """It was converted for this archive."""
-        self._record(Kind.CONVERTED, case, address, detail=detail)
+    def converted(
+        self, case: Case, address: ArchiveAddress, detail: str, *, digest: str, syntax_uid: str
+    ) -> None:
+        """It was converted for this archive, to what has this content digest."""
+        self._record(
+            Kind.CONVERTED, case, address, detail=detail, digest=digest, syntax_uid=syntax_uid
+        )
 
     def stored(self, stored: Stored) -> None:
         """The archive has it."""
@@ -183,11 +187,14 @@ class Settlement:
         status_code: int | None = None,
         duration_s: float | None = None,
         detail: str = "",
+        digest: str = "",
+        syntax_uid: str = "",
     ) -> None:
         item = case.entry.item
         # Its other header attributes are on QUEUED, where the reports find them by the item.
         self._recorder.record(
-            kind, item=case.item_id, digest=item.digest, sop_instance_uid=item.sop_instance_uid,
+            kind, item=case.item_id, digest=digest or item.digest, transfer_syntax_uid=syntax_uid,
+            sop_instance_uid=item.sop_instance_uid,
             lane=case.entry.lane, destination=self._outlet.name, peer_address=str(address),
             calling_aet=self._config.aet, called_aet=address.aet, size_bytes=case.size_bytes,
             status_code=status_code, duration_s=duration_s, detail=detail,

@@ -15,6 +15,7 @@ import pytest
 from tackybox.demo.stack import free_port
 from tackybox.dimse.files import read_source
 from tackybox.errors import DataError
+from tackybox.item import digest_of
 from tackybox.spool import Entry, Lane
 from tests.peers import orthanc, storescp, wait_until, wheel_files
 
@@ -166,6 +167,7 @@ def test_compressed_is_converted_where_it_can_be_and_else_says_what_would_do(
     assert (converted.pixel_array == original.pixel_array).all()
     events = forwarder.wait_events("CONVERTED", 2)
     assert "RLE Lossless to Implicit VR Little Endian" in {event.detail for event in events}
+    assert digest_of(kept[rle.item.sop_instance_uid]) in {event.digest for event in events}
     (refused,) = forwarder.wait_events("QUARANTINED", 1)
     assert "it would accept Implicit VR Little Endian" in refused.detail
     assert not list((forwarder.spool.root / "tmp").rglob("*.dcm"))
