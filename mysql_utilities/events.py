@@ -89,6 +89,9 @@ class Kind(StrEnum):
     RELEASED = "RELEASED", "this box has freed its own copy"
     OUTLET_DOWN = "OUTLET_DOWN", "the destination stopped answering"
     OUTLET_UP = "OUTLET_UP", "the destination answers again"
+    ASKED = "ASKED", "a modality asked for storage commitment"
+    ANSWERED = "ANSWERED", "the modality was told which of its images the archives have"
+    UNANSWERED = "UNANSWERED", "the modality did not take that answer, and will not get it"
     GAP = "GAP", "events are missing here, the detail says why"
 
 

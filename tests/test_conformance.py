@@ -25,19 +25,23 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
+from daughter.pusher import commitment as answers
 from daughter.receiver import acceptance
 from daughter.receiver import association as receiving
+from daughter.receiver import commitment as requests
 from tackybox import item, statuses
 from tackybox.config import DaughterConfig, MotherConfig
 from tackybox.demo.stack import LOOPBACK, Stack, free_port, python
 from tackybox.dimse import association
+from tackybox.spool.commitments import MOST_OPEN, MOST_REFERENCES
 from tests.peers import wait_until
 
 DOC = Path(__file__).parent.parent / "docs" / "CONFORMANCE.md"
-CT, WORKLIST, VERIFICATION = (
+CT, WORKLIST, VERIFICATION, COMMITMENT = (
     "1.2.840.10008.5.1.4.1.1.2",
     "1.2.840.10008.5.1.4.31",
     "1.2.840.10008.1.1",
+    "1.2.840.10008.1.20.1",
 )
 IMPLICIT_LE, EXPLICIT_LE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 PRIVATE_CLASS, PRIVATE_SYNTAX = "1.3.6.1.4.1.99999.1", "1.3.6.1.4.1.99999.2"
@@ -147,14 +151,14 @@ def storage_classes() -> list[str]:
 
 
 def other_classes() -> list[str]:
-    """Every standard class whose name does not speak of storage, and the three that do so anyhow:
-    Storage Commitment's two, and DICOMDIR, which is for media only (PS3.4 Annex I)."""
+    """Every standard class whose name does not speak of storage, and the two that do so anyhow:
+    Storage Commitment's retired pull model, and DICOMDIR, for media only (PS3.4 Annex I)."""
     return sorted(
         uid
         for uid, name in CLASSES.items()
         if name
         and ("Storage" not in name or name.startswith(("Storage Commitment", "Media Storage")))
-        and uid not in (VERIFICATION, *storage_classes())
+        and uid not in (VERIFICATION, COMMITMENT, *storage_classes())
     )
 
 
@@ -191,6 +195,43 @@ def test_verification_is_accepted_in_the_syntaxes_that_the_document_names(
     )
     others = {r for (uid, _), r in results.items() if uid == VERIFICATION} - {ACCEPTANCE}
     assert (others, any_other) == ({NO_SUCH_SYNTAX}, "any other")
+
+
+def test_storage_commitment_is_accepted_as_the_document_says(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    rows = [row for row in table("abstract syntax") if row[0].startswith("Storage Commitment")]
+    names = rows[0][1].removesuffix(", in this order").split(", ")
+    proposed = [(CT, EXPLICIT_LE), *((COMMITMENT, syntax) for syntax in SYNTAXES)]
+    results = receiver.propose(proposed)
+    accepted = {UID(s).name for s in SYNTAXES if results[COMMITMENT, s] == ACCEPTANCE}
+    assert accepted == {name.removesuffix(" in this order") for name in names}
+    others = {r for (uid, _), r in results.items() if uid == COMMITMENT} - {ACCEPTANCE}
+    assert (others, rows[1][1]) == ({NO_SUCH_SYNTAX}, "any other")
+    roles = build_role(COMMITMENT, scu_role=True, scp_role=True)
+    assoc = receiver.associate([_context(COMMITMENT, IMPLICIT_LE, EXPLICIT_LE)], ext_neg=[roles])
+    (context,) = assoc.accepted_contexts
+    assert UID(context.transfer_syntax[0]).name == names[0]
+    role = assoc.acceptor.role_selection[COMMITMENT]
+    assert (role.scu_role, role.scp_role) == (True, False)
+    assoc.release()
+    with Stack(tmp_path) as stack:
+        without = Receiver(stack, commitment_timeout_s=0)
+        results = without.propose([(CT, IMPLICIT_LE), (COMMITMENT, IMPLICIT_LE)])
+        assert results[COMMITMENT, IMPLICIT_LE] == NO_SUCH_CLASS
+
+
+def test_statuses_of_storage_commitment_are_those_of_the_document() -> None:
+    asked = {row[0] for row in table("N-ACTION status")}
+    found = set(re.findall(r"\b0x([0-9A-F]{4})\b", _code_only(inspect.getsource(requests))))
+    assert asked == found | {"0000", "0110"}
+    reasons = {row[0] for row in table("failure reason")}
+    told = {*answers._REASONS.values(), answers.DUPLICATE_TRANSACTION}
+    assert reasons == {f"{reason:04X}" for reason in told}
+    again = " or ".join(("0110, 0210", "0213"))
+    assert f"status {again})" in " ".join(DOC.read_text().split())
+    assert {0x0110, 0x0210, 0x0213} == answers._TRY_AGAIN
+    assert f"more than {MOST_REFERENCES:,} images; {MOST_OPEN:,} requests" in DOC.read_text()
 
 
 @pytest.mark.parametrize("sop_class_uid", [CT, "1.2.840.10008.5.1.4.39.1", PRIVATE_CLASS])

@@ -1,4 +1,5 @@
-"""The pusher: mothers joined, items fanned out, one courier per outlet, the journal shipped."""
+"""The pusher: mothers joined, items fanned out, one courier per outlet, modalities' storage
+commitment answered, the journal shipped."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from daughter.pusher import joining, keeping
+from daughter.pusher import commitment, joining, keeping
 from daughter.pusher.courier import Courier
 from mysql_utilities import retention
 from mysql_utilities.recorder import Recorder
@@ -26,6 +27,8 @@ def run() -> int:
     children: dict[str, Callable[[Stop], None]] = {"fanout": partial(_fan_out, config, spool)}
     for group in config.destinations:
         children[f"courier {group.name}"] = partial(_carry, config, group, spool)
+    if config.commitment_timeout_s:
+        children["commitment"] = partial(commitment.run, config, spool)
     pulse = Pulse(spool.root, "pusher")
     pulse.expect(children)  # not the shipper: a database tells nothing about the relay's health
     if left := joining.join_all(config.join or (), config, stop):

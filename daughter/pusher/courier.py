@@ -109,6 +109,7 @@ class Courier:
     ) -> None:
         self._config = config
         self._outlet = outlet
+        self._commitments = spool.commitments
         self._recorder = recorder
         self._stop = stop
         self._log = logs.get("courier")
@@ -205,6 +206,10 @@ class Courier:
         name = way.road.name
         return self._doubts.concern(name) or self._outlet.has_sent(name)
 
+    def _modality_waits(self) -> bool:
+        """Whether receipts are awaited for what was freed when it had landed."""
+        return self._config.release == "landed" and bool(self._commitments.names())
+
     def _open(self, way: _Way) -> None:
         try:
             way.road.open()
@@ -248,7 +253,8 @@ class Courier:
         for way in self._ways:
             if not way.road.is_open or time.monotonic() < way.receipts_at_s:
                 continue
-            if not self._outlet_needs(way) and time.monotonic() < way.catch_up_at_s:
+            is_awaited = self._outlet_needs(way) or self._modality_waits()
+            if not is_awaited and time.monotonic() < way.catch_up_at_s:
                 continue
             try:
                 self._settlement.settle(way.road)

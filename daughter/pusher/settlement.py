@@ -9,6 +9,7 @@ far, or has lost her receipts, all that she signed for and that is still here is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
 from daughter.pusher.doubt import Doubts
@@ -133,15 +134,25 @@ class Settlement:
                 entry = self._doubts.take(name) or self._outlet.find(name)
                 if entry is not None:
                     self._release(peer, entry, f"{STORED_BY}{receipt.detail}")
+                else:
+                    # Freed when it had landed, or by one who was killed before he could note it:
+                    # a modality that asks for storage commitment is answered by this.
+                    self._note(Kind.RELEASED, peer, name, f"{STORED_BY}{receipt.detail}")
             case ReceiptKind.QUARANTINED:
+                detail = f"at {peer}: {receipt.detail}"
                 entry = self._outlet.find(name)
                 if entry is not None:
-                    self._record(
-                        Kind.QUARANTINED, peer, entry, detail=f"at {peer}: {receipt.detail}"
-                    )
+                    self._record(Kind.QUARANTINED, peer, entry, detail=detail)
+                else:
+                    self._note(Kind.QUARANTINED, peer, name, detail)
             case ReceiptKind.WANTED:
                 self._send_wanted(peer, name, receipt.detail)
         return True
+
+    def _note(self, kind: Kind, peer: str, item_name: str, detail: str) -> None:
+        """Record what a receipt says of an item that is not here any more."""
+        with contextlib.suppress(DataError):  # a name that no item has
+            self._record(kind, peer, Item.parse(item_name), detail=detail)
 
     def _send_wanted(self, peer: str, name: str, why: str) -> None:
         """Queue again what an archive lacks and `peer` has no copy of, if one is here."""
@@ -212,14 +223,15 @@ class Settlement:
         self,
         kind: Kind,
         peer: str,
-        entry: Entry,
+        entry: Entry | Item,
         *,
         detail: str = "",
         size_bytes: int | None = None,
         duration_s: float | None = None,
     ) -> None:
+        item, lane = (entry, "") if isinstance(entry, Item) else (entry.item, entry.lane)
         self._recorder.record(
-            kind, item=entry.item.id, digest=entry.item.digest, lane=entry.lane,
-            sop_instance_uid=entry.item.sop_instance_uid, destination=self._outlet.name,
+            kind, item=item.id, digest=item.digest, lane=lane,
+            sop_instance_uid=item.sop_instance_uid, destination=self._outlet.name,
             peer_address=peer, detail=detail, size_bytes=size_bytes, duration_s=duration_s,
         )  # fmt: skip

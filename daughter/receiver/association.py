@@ -15,9 +15,11 @@ from collections.abc import Callable
 from daughter.receiver import command, pdu
 from daughter.receiver.acceptance import Acceptance, Offer, Reception
 from daughter.receiver.command import Command
+from daughter.receiver.commitment import Petition, Petitioner
 from daughter.receiver.pdu import Reason, Violation
 from daughter.receiver.scp import VERIFICATION, Accepted, Context, Door, Rejected
 from daughter.receiver.wire import Gone, Wire
+from tackybox.dimse.commitment_provider import COMMITMENT
 from tackybox.dimse.messages import (
     A_ABORT,
     A_RELEASE_RQ,
@@ -25,6 +27,7 @@ from tackybox.dimse.messages import (
     C_STORE_RQ,
     IS_COMMAND,
     IS_LAST,
+    N_ACTION_RQ,
     P_DATA_TF,
     PDU_HEAD,
     PDV_HEAD,
@@ -42,6 +45,7 @@ _LONGEST_COMMAND_BYTES = 1 << 16
 _LONGEST_PDU_BYTES = 1 << 20
 _LEAST_PDU_BYTES = 64  # of a peer that says it takes less no PDU could be made
 
+_NOT_STORAGE = frozenset({VERIFICATION, COMMITMENT})
 _PDV_LENGTH_BYTES = 4  # of its head that its length does not count
 
 _SUCCESS = 0x0000
@@ -57,7 +61,7 @@ class _Message:
         self.context = context
         self.command = bytearray()
         self.request: Command | None = None  # once its command set is complete
-        self.reception: Reception | None = None  # of a C-STORE
+        self.reception: Reception | Petition | None = None  # of a C-STORE, an N-ACTION
 
 
 class Association:
@@ -212,9 +216,12 @@ class Association:
             request = message.request = command.parse(bytes(message.command))
         except MalformedMessage as error:
             raise Violation(Reason.INVALID_VALUE) from error
-        if request.field == C_STORE_RQ and not self._is_echo(message):
+        about = message.context.abstract_syntax
+        if request.field == C_STORE_RQ and about not in _NOT_STORAGE:
             blank, self._blank = self._blank, None
             message.reception = self._acceptance.begin(self._offer(message.context, request), blank)
+        elif request.field == N_ACTION_RQ and about == COMMITMENT:
+            message.reception = self._petition(message.context, request)
         if not request.has_data_set:
             self._answer(message, request)
 
@@ -249,17 +256,25 @@ class Association:
         if message.reception is not None and self._blank is None:
             self._blank = self._acceptance.blank()  # while the peer makes its next one ready
 
-    def _finish(self, reception: Reception) -> int:
+    def _finish(self, reception: Reception | Petition) -> int:
         try:
             return reception.finish()
         except Exception as error:  # whatever it is, the peer must hear that we don't have it
             reception.close()
-            self._acceptance.log.error("store failed", exc=error)
+            self._acceptance.log.error("request failed", exc=error)
             return _PROCESSING_FAILURE
 
     @staticmethod
     def _is_echo(message: _Message) -> bool:
         return message.context.abstract_syntax == VERIFICATION
+
+    def _petition(self, context: Context, request: Command) -> Petition:
+        accepted = self._accepted
+        calling_aet, called_aet = (
+            (accepted.calling_aet, accepted.called_aet) if accepted else ("", "")
+        )
+        petitioner = Petitioner(calling_aet, called_aet, self._peer_address)
+        return Petition(self._acceptance, petitioner, context.transfer_syntax_uid, request)
 
     def _offer(self, context: Context, request: Command) -> Offer:
         accepted = self._accepted

@@ -1,4 +1,4 @@
-"""Requests as a storage SCP meets them, and the answers to them (PS3.7 section 9.3).
+"""Requests as an SCP meets them, and the answers to them (PS3.7 sections 9.3 and 10.3).
 
 Nothing that is read is checked but its shape: a UID may be any text.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tackybox.dimse.messages import (
+    ACTION_TYPE_ID,
     AFFECTED_SOP_CLASS_UID,
     AFFECTED_SOP_INSTANCE_UID,
     COMMAND_DATA_SET_TYPE,
@@ -16,6 +17,8 @@ from tackybox.dimse.messages import (
     MESSAGE_ID_RESPONDED_TO,
     NO_DATA_SET,
     PRIORITY,
+    REQUESTED_SOP_CLASS_UID,
+    REQUESTED_SOP_INSTANCE_UID,
     RESPONSE,
     STATUS,
     MalformedMessage,
@@ -31,7 +34,10 @@ _LONGEST_UID_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A request. `priority` is None where there is none."""
+    """A request. `priority` and `action_type` are None where there is none.
+
+    The UIDs are those of the affected instance, or of the requested one where only that is named.
+    """
 
     field: int
     message_id: int
@@ -39,6 +45,7 @@ class Command:
     priority: int | None
     sop_class_uid: str
     sop_instance_uid: str
+    action_type: int | None = None
 
     @property
     def wants_answer(self) -> bool:
@@ -60,13 +67,17 @@ def parse(encoded: bytes) -> Command:
         message_id,
         kind != NO_DATA_SET,
         _number(elements, PRIORITY),
-        _uid(elements.get(AFFECTED_SOP_CLASS_UID, b"")),
-        _uid(elements.get(AFFECTED_SOP_INSTANCE_UID, b"")),
+        _uid(elements.get(AFFECTED_SOP_CLASS_UID) or elements.get(REQUESTED_SOP_CLASS_UID, b"")),
+        _uid(
+            elements.get(AFFECTED_SOP_INSTANCE_UID) or elements.get(REQUESTED_SOP_INSTANCE_UID, b"")
+        ),
+        _number(elements, ACTION_TYPE_ID),
     )
 
 
 def response(request: Command, status: int) -> bytes:
-    """The command set that answers `request` (PS3.7 tables 9.3-2 and 9.3-13)."""
+    """The command set that answers `request` (PS3.7 tables 9.3-2, 9.3-13 and 10.3-8)."""
+    action_type = b"" if request.action_type is None else us_value(request.action_type)
     elements = (
         (AFFECTED_SOP_CLASS_UID, _echoed(request.sop_class_uid)),
         (COMMAND_FIELD, us_value(request.field | RESPONSE)),
@@ -74,6 +85,7 @@ def response(request: Command, status: int) -> bytes:
         (COMMAND_DATA_SET_TYPE, us_value(NO_DATA_SET)),
         (STATUS, us_value(status)),
         (AFFECTED_SOP_INSTANCE_UID, _echoed(request.sop_instance_uid)),
+        (ACTION_TYPE_ID, action_type),
     )
     return encode_command(*(element for element in elements if element[1]))
 

@@ -1,9 +1,9 @@
 """The receiver's side of a negotiation: an A-ASSOCIATE-RQ in, the answer to it out (PS3.8 7.1).
 
 Promises: every storage SOP class, known, private or unknown, is accepted in the first transfer
-syntax that is offered with it; who is not let in gets the reason that PS3.8 table 9-21 gives for
-it. pynetdicom reads the request, negotiates its contexts and writes the answer; it sees no socket
-and none of what comes after, which `association` reads itself.
+syntax that is offered with it, and storage commitment as its provider; who is not let in gets the
+reason that PS3.8 table 9-21 gives for it. pynetdicom reads the request, negotiates its contexts and
+writes the answer; it sees no socket and none of what comes after, which `association` reads itself.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import negotiate_unrestricted
 
 from tackybox.config import DaughterConfig
+from tackybox.dimse.commitment_provider import COMMITMENT, EXPLICIT_LE, IMPLICIT_LE
 from tackybox.item import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -90,6 +91,8 @@ class Door:
     def __init__(self, config: DaughterConfig) -> None:
         self._config = config
         self._supported = [build_context(VERIFICATION, DEFAULT_TRANSFER_SYNTAXES)]
+        if config.commitment_timeout_s:
+            self._supported.append(build_context(COMMITMENT, [EXPLICIT_LE, IMPLICIT_LE]))
 
     def answer(self, request: bytes, address: str, called_address: str) -> Accepted | Rejected:
         """The answer to an A-ASSOCIATE-RQ that came from `address` to our `called_address`.
@@ -136,7 +139,7 @@ class Door:
         answer.result = 0x00
         answer.result_source = 0x01
         answer.presentation_context_definition_results_list = contexts
-        answer.user_information = [*self._about_us(), *roles]
+        answer.user_information = [*self._about_us(), *roles, *_commitment_role(contexts, proposed)]
         return Accepted(
             A_ASSOCIATE_AC(answer).encode(),
             {
@@ -159,6 +162,20 @@ class Door:
         version = ImplementationVersionNameNotification()
         version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         return [longest, implementation, version]
+
+
+def _commitment_role(
+    contexts: list[Any], proposed: dict[UID, tuple[Any, Any]]
+) -> list[SCP_SCU_RoleSelectionNegotiation]:
+    """Storage commitment's roles, if they were proposed: the peer asks, we provide. pynetdicom
+    leaves them out (PS3.7 D.3.3.4)."""
+    is_accepted = any(one.abstract_syntax == COMMITMENT and one.result == 0 for one in contexts)
+    if not is_accepted or not proposed.get(UID(COMMITMENT), (False, False))[0]:
+        return []
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid = UID(COMMITMENT)
+    role.scu_role, role.scp_role = True, False
+    return [role]
 
 
 def _read(request: bytes) -> tuple[Any, Any]:

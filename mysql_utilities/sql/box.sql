@@ -59,3 +59,8 @@ SELECT coalesce(min(seq), 1), coalesce(max(seq), 0) FROM event;
 -- name: servers
 -- How far each server was shipped.
 SELECT server, last_seq FROM shipped;
+
+-- name: steps_of_instance
+-- Every step of the items that have this SOP Instance UID.
+SELECT kind, item, digest, destination, sop_class_uid, detail, event_id
+FROM event WHERE sop_instance_uid = :uid AND sop_instance_uid <> '' ORDER BY seq LIMIT :max_rows;

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from typing import Any
 
 from tackybox.commands import output
 from tackybox.config import DaughterConfig, Endpoint, load_box
@@ -67,9 +68,13 @@ ANSWERS = (
     Answer("0117", "the SOP Instance UID is no UID", "keeps it; tell its vendor"),
     Answer("0118", "the SOP Class UID is no UID", "keeps it; tell its vendor"),
 )
+COMMITMENT = Service(
+    "Storage Commitment Push Model (N-ACTION)",
+    "Explicit VR Little Endian, Implicit VR Little Endian",
+)
 NOT_OFFERED = (
-    "Storage Commitment, Modality Worklist, MPPS, Query/Retrieve, Print, TLS: switch them off at "
-    "the modality for this destination"
+    "Modality Worklist, MPPS, Query/Retrieve, Print, TLS: switch them off at the modality for "
+    "this destination"
 )
 NOTES = (
     "The modality must send again, by itself, what was not answered 0000: after another status, "
@@ -97,6 +102,7 @@ class Sheet:
     silence_s: float
     implementation_class_uid: str = IMPLEMENTATION_CLASS_UID
     implementation_version_name: str = IMPLEMENTATION_VERSION_NAME
+    commitment: str = ""
     services: tuple[Service, ...] = SERVICES
     not_offered: str = NOT_OFFERED
     answers: tuple[Answer, ...] = ANSWERS
@@ -141,7 +147,23 @@ def make(config: DaughterConfig, told: str | None) -> Sheet:
         max_pdu_bytes=config.max_pdu_bytes,
         max_associations=config.max_associations,
         silence_s=min(config.network_timeout_s, config.dimse_timeout_s),
+        **_commitment(config),
     )
+
+
+def _commitment(config: DaughterConfig) -> dict[str, Any]:
+    """What the sheet says of storage commitment."""
+    if not config.commitment_timeout_s:
+        return {"not_offered": f"Storage Commitment, {NOT_OFFERED}"}
+    hours = config.commitment_timeout_s / 3600
+    peers = config.commitment_peers or ()
+    known = ", ".join(f"{peer.aet} at {peer.host}:{peer.port}" for peer in peers)
+    return {
+        "services": (*SERVICES, COMMITMENT),
+        "commitment": f"success only when every archive has the image, failure after {hours:g} h; "
+        f"told on a new association to {f'{known}; others: ' if known else ''}the address that "
+        f"asked, port {config.commitment_port} (else: TACKYBOX_COMMITMENT_PEERS on the box)",
+    }
 
 
 def _place(config: DaughterConfig, told: str | None) -> Endpoint:
@@ -191,6 +213,8 @@ def _lines(sheet: Sheet) -> Iterator[str]:
     for service in sheet.services:
         yield from _entry("SOP classes", service.sop_classes)
         yield from _entry("Transfer syntaxes", service.transfer_syntaxes)
+    if sheet.commitment:
+        yield from _entry("Commitment", sheet.commitment)
     yield from _entry("Not offered", sheet.not_offered)
     yield from ("", "WHAT A C-STORE IS ANSWERED")
     for answer in sheet.answers:

@@ -69,6 +69,14 @@ class OutletStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitmentStatus:
+    """Storage commitment requests of modalities that are open, and since when the oldest is."""
+
+    open: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """All that the verb shows."""
 
@@ -82,6 +90,7 @@ class Status:
     before_outlets_quarantined: int
     outlets: list[OutletStatus]
     journal: lag.Lag
+    commitment: CommitmentStatus
     attention: list[str]
 
 
@@ -133,6 +142,7 @@ def read(spool: Spool, config: DaughterConfig | MotherConfig | None) -> Status:
         before_outlets_quarantined=before,
         outlets=outlets,
         journal=lag.read(spool.journal, config.sql if config else None),
+        commitment=CommitmentStatus(*spool.commitments.tally()),
         attention=[],
     )
     status.attention.extend(_lifeless(spool))
@@ -227,6 +237,10 @@ def _print(status: Status) -> None:
     if gap := status.journal.gap:
         told = f"Journal gap, found {output.moment(gap.at)} UTC: {gap.detail}"
         console.print(output.cell(told), soft_wrap=True)
+    if status.commitment.oldest_at is not None:
+        age = output.duration((status.at - status.commitment.oldest_at).total_seconds())
+        text = f"Storage commitment: {status.commitment.open} request(s) not yet answered"
+        console.print(output.cell(f"{text}, the oldest for {age}"), soft_wrap=True)
     for sentence in status.attention:
         console.print(output.cell(f"! {sentence}"), style="bold", soft_wrap=True)
 

@@ -135,6 +135,16 @@ def parse_archives(raw: object) -> tuple[ArchiveGroup, ...]:
     return tuple(ArchiveGroup(group) for group, _ in _groups(raw, parse_archive, "|"))
 
 
+def parse_peers(raw: object) -> tuple[ArchiveAddress, ...]:
+    """Application entities, each AE title once, `AET@host:port;…`; raises ValueError."""
+    parts = values.joined(raw).split(";")
+    peers = tuple(_entity(part.strip(), "a modality", "CT1@host:104") for part in parts)
+    for number, peer in enumerate(peers):
+        if peer.aet in (other.aet for other in peers[:number]):
+            raise ValueError(f"{peer.aet!r} is there twice; name each AE title once")
+    return peers
+
+
 def parse_mother(text: str) -> MotherAddress:
     """One `user@host[:port]`; raises ValueError."""
     user, at, place = text.rpartition("@")
@@ -146,13 +156,7 @@ def parse_mother(text: str) -> MotherAddress:
 
 def parse_archive(text: str) -> ArchiveAddress:
     """One `AET@host:port`; raises ValueError."""
-    aet, at, place = text.rpartition("@")
-    if not at:
-        raise ValueError(f"{text!r} is not an archive; write AET@host:port, such as PACS@host:104")
-    host, port = _host_and_port(place, text)
-    if port is None:
-        raise ValueError(f"{text!r} has no port; write AET@host:port, such as PACS@host:104")
-    return ArchiveAddress(values.ae_title(aet), host, port)
+    return _entity(text, "an archive", "PACS@host:104")
 
 
 def parse_endpoint(raw: object) -> Endpoint:
@@ -162,6 +166,16 @@ def parse_endpoint(raw: object) -> Endpoint:
     if port is None:
         raise ValueError(f"{text!r} has no port; write host:port, such as host:11112")
     return Endpoint(host, port)
+
+
+def _entity(text: str, what: str, example: str) -> ArchiveAddress:
+    aet, at, place = text.rpartition("@")
+    if not at:
+        raise ValueError(f"{text!r} is not {what}; write AET@host:port, such as {example}")
+    host, port = _host_and_port(place, text)
+    if port is None:
+        raise ValueError(f"{text!r} has no port; write AET@host:port, such as {example}")
+    return ArchiveAddress(values.ae_title(aet), host, port)
 
 
 def _groups(

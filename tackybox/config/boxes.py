@@ -15,12 +15,14 @@ from typing import Annotated, Any
 from mysql_utilities.mysql_store import MysqlAddress
 from tackybox.config import values
 from tackybox.config.addresses import (
+    ArchiveAddress,
     ArchiveGroup,
     Endpoint,
     MotherGroup,
     parse_archives,
     parse_endpoint,
     parse_mothers,
+    parse_peers,
 )
 from tackybox.config.joining import JoinLine, parse_joins
 from tackybox.config.lanes import LaneRule, parse_lanes
@@ -196,6 +198,25 @@ class DaughterConfig(BoxConfig):
     receipts_interval_s: Annotated[
         float, Setting("seconds between two requests for receipts", values.seconds(0.1, 86_400))
     ] = 2.0
+    commitment_timeout_s: Annotated[
+        float,
+        Setting(
+            "seconds that a modality's storage commitment request may wait for the archives, and "
+            "our answer for the modality; 0 = not offered",
+            values.seconds(0, 2_592_000),
+        ),
+    ] = 86_400.0
+    commitment_peers: Annotated[
+        tuple[ArchiveAddress, ...] | None,
+        Setting(
+            "where modalities take answers to storage commitment: AET@host:port;…; "
+            "others: at the address that they ask from, commitment_port",
+            parse_peers,
+        ),
+    ] = None
+    commitment_port: Annotated[
+        int, Setting("TCP port of modalities that commitment_peers does not name", values.port)
+    ] = 104
     batch_items: Annotated[int, Setting("most items in one push", values.whole(1, 10_000))] = 64
     batch_bytes: Annotated[
         int,

@@ -34,7 +34,7 @@ from tackybox.dimse.messages import (
     fragment_bytes,
 )
 from tackybox.dimse.negotiation import Negotiation, Pair, Terms
-from tackybox.dimse.payload import Payload
+from tackybox.dimse.payload import Content, Payload
 from tackybox.dimse.transport import Connection, OverlongError
 
 __all__ = [
@@ -88,15 +88,18 @@ class Association:
         calling_aet: str,
         timeouts: Timeouts,
         max_pdu_bytes: int,
+        as_provider: Sequence[str] = (),
     ) -> Association:
         """Request an association for exactly `contexts`, one presentation context each.
 
-        At most MAX_CONTEXTS. An association in which none was accepted has `accepted` empty and
-        is not open. Raises AssociationError.
+        At most MAX_CONTEXTS. Of the SOP classes in `as_provider` we propose to be the SCP. An
+        association in which none was accepted has `accepted` empty and is not open. Raises
+        AssociationError.
         """
         negotiation = Negotiation(
-            address, contexts, calling_aet=calling_aet, max_pdu_bytes=max_pdu_bytes
-        )
+            address, contexts, calling_aet=calling_aet, max_pdu_bytes=max_pdu_bytes,
+            as_provider=as_provider,
+        )  # fmt: skip
         connection = _connect(address, timeouts)
         try:
             connection.allow_answer(timeouts.open_s or timeouts.answer_s)
@@ -128,7 +131,7 @@ class Association:
         self,
         request: Request,
         context_id: int,
-        payload: Payload | None = None,
+        payload: Payload | Content | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> int:
         """Send `request`, with the data set that belongs to it; the response's Status.
@@ -240,7 +243,7 @@ class Association:
         connection: Connection,
         command: bytes,
         context_id: int,
-        payload: Payload | None,
+        payload: Payload | Content | None,
         dataset: bytes = b"",
     ) -> None:
         pdus = command_pdus(command, context_id, self._fragment_bytes)

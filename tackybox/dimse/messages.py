@@ -1,4 +1,4 @@
-"""Messages as bytes: P-DATA-TF PDUs (PS3.8 9.3.5) and the command sets of the DIMSE-C services.
+"""Messages as bytes: P-DATA-TF PDUs (PS3.8 9.3.5) and the command sets of requests.
 
 A command set is Implicit VR Little Endian, group 0000 alone, its length first (PS3.7 6.3.1).
 Promises: `parse_command` takes any bytes and returns or raises MalformedMessage; `Incoming` puts a
@@ -30,6 +30,7 @@ IS_COMMAND = 0x01  # message control header, PS3.8 E.2
 IS_LAST = 0x02
 
 AFFECTED_SOP_CLASS_UID = 0x0002  # elements of group 0000, PS3.7 E.1
+REQUESTED_SOP_CLASS_UID = 0x0003
 COMMAND_FIELD = 0x0100
 MESSAGE_ID = 0x0110
 MESSAGE_ID_RESPONDED_TO = 0x0120
@@ -37,10 +38,15 @@ PRIORITY = 0x0700
 COMMAND_DATA_SET_TYPE = 0x0800
 STATUS = 0x0900
 AFFECTED_SOP_INSTANCE_UID = 0x1000
+REQUESTED_SOP_INSTANCE_UID = 0x1001
+EVENT_TYPE_ID = 0x1002
+ACTION_TYPE_ID = 0x1008
 C_STORE_RQ = 0x0001
 C_GET_RQ = 0x0010
 C_FIND_RQ = 0x0020
 C_ECHO_RQ = 0x0030
+N_EVENT_REPORT_RQ = 0x0100
+N_ACTION_RQ = 0x0130
 _C_CANCEL_RQ = 0x0FFF
 RESPONSE = 0x8000
 NO_DATA_SET = 0x0101
@@ -114,6 +120,21 @@ def cancel_command(message_id: int) -> bytes:
         (MESSAGE_ID_RESPONDED_TO, us_value(message_id)),
         (COMMAND_DATA_SET_TYPE, us_value(NO_DATA_SET)),
     )
+
+
+def event_report_request(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int
+) -> Request:
+    """N-EVENT-REPORT-RQ with a data set, PS3.7 table 10.3-1."""
+    command = encode_command(
+        (AFFECTED_SOP_CLASS_UID, uid_value(sop_class_uid)),
+        (COMMAND_FIELD, us_value(N_EVENT_REPORT_RQ)),
+        (MESSAGE_ID, us_value(message_id)),
+        (COMMAND_DATA_SET_TYPE, us_value(_DATA_SET)),
+        (AFFECTED_SOP_INSTANCE_UID, uid_value(sop_instance_uid)),
+        (EVENT_TYPE_ID, us_value(event_type)),
+    )
+    return Request(message_id, command, N_EVENT_REPORT_RQ | RESPONSE)
 
 
 def fragment_bytes(max_pdu_bytes: int) -> int:

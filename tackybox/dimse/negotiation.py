@@ -19,6 +19,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import negotiate_as_requestor
 
@@ -57,7 +58,8 @@ class Terms:
 
 
 class Negotiation:
-    """One request for an association, for exactly `contexts`."""
+    """One request for an association, for exactly `contexts`; as SCP of the SOP classes in
+    `as_provider`, as SCU of all others."""
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class Negotiation:
         *,
         calling_aet: str,
         max_pdu_bytes: int,
+        as_provider: Sequence[str] = (),
     ) -> None:
         self._address = address
         self._max_pdu_bytes = max_pdu_bytes
@@ -77,7 +80,10 @@ class Negotiation:
         request.calling_ae_title = calling_aet
         request.called_ae_title = address.aet
         request.presentation_context_definition_list = self._contexts
-        request.user_information = _user_information(max_pdu_bytes)
+        request.user_information = [
+            *_user_information(max_pdu_bytes),
+            *map(_provider_role, as_provider),
+        ]
         self.request_pdu: bytes = A_ASSOCIATE_RQ(request).encode()
 
     def read_answer(self, kind: int, body: bytes) -> Terms:
@@ -140,6 +146,14 @@ def _user_information(max_pdu_bytes: int) -> list[Any]:
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     return [longest, implementation, version]
+
+
+def _provider_role(sop_class_uid: str) -> Any:
+    """PS3.7 D.3.3.4: we, who request the association, are the SCP."""
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid = UID(sop_class_uid)
+    role.scu_role, role.scp_role = False, True
+    return role
 
 
 def _told(answer: Any, kind: type, attribute: str) -> Any:

@@ -22,6 +22,19 @@ _CHUNK_BYTES = 1 << 18
 _FRAGMENTS_A_WRITE = 500  # two parts each; sendmsg(2) takes 1024
 
 
+class Content:
+    """A data set that is in memory already; it can be sent any number of times."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = memoryview(content)
+
+    def send(
+        self, connection: Connection, head: bytes, context_id: int, fragment_size: int
+    ) -> None:
+        """Send `head`, and behind it the data set in PDUs. Raises OSError."""
+        _send(connection, head, self._content, context_id, fragment_size)
+
+
 class Payload:
     """The data set that begins at `dataset_offset` of the file at `path`; close it.
 
@@ -79,18 +92,24 @@ class Payload:
     ) -> None:
         """Send `head`, and behind it the data set in PDUs. Raises OSError, EOFError if the file is
         shorter than it was."""
-        fragments = dataset_fragments(self.size_bytes, context_id, fragment_size)
         if not self.is_small:
-            for start, size, heads in fragments:
+            for start, size, heads in dataset_fragments(self.size_bytes, context_id, fragment_size):
                 connection.send_file(head + heads, self._fd, self._offset + start, size)
                 head = b""
             return
         if self._content is None:
             raise ValueError("a payload can be sent only once")
         content, self._content = self._content, None
-        while some := list(islice(fragments, _FRAGMENTS_A_WRITE)):
-            parts: list[bytes | memoryview] = [head]
-            for start, size, heads in some:
-                parts += (heads, content[start : start + size])
-            connection.send(parts)
-            head = b""
+        _send(connection, head, content, context_id, fragment_size)
+
+
+def _send(
+    connection: Connection, head: bytes, content: memoryview, context_id: int, fragment_size: int
+) -> None:
+    fragments = dataset_fragments(len(content), context_id, fragment_size)
+    while some := list(islice(fragments, _FRAGMENTS_A_WRITE)):
+        parts: list[bytes | memoryview] = [head]
+        for start, size, heads in some:
+            parts += (heads, content[start : start + size])
+        connection.send(parts)
+        head = b""

@@ -8,6 +8,12 @@ promise: anything on a disk that lies about fsync. Two file systems under one sp
 """
 
 from tackybox.spool.bell import Bell
+from tackybox.spool.commitments import (
+    MOST_REFERENCES,
+    CommitmentRequest,
+    CommitmentRequests,
+    TooManyRequestsError,
+)
 from tackybox.spool.draft import Blank, Draft
 from tackybox.spool.entry import Entry, Lane, State
 from tackybox.spool.kept import Kept
@@ -15,11 +21,15 @@ from tackybox.spool.landing import Landing
 from tackybox.spool.outlet import Outlet
 from tackybox.spool.receipts import STORED_BY, Receipt, ReceiptKind, ReceiptLog
 from tackybox.spool.spool import Space, Spool
+from tackybox.spool.whereabouts import Whereabouts, whereabouts
 
 __all__ = [
+    "MOST_REFERENCES",
     "STORED_BY",
     "Bell",
     "Blank",
+    "CommitmentRequest",
+    "CommitmentRequests",
     "Draft",
     "Entry",
     "Kept",
@@ -32,4 +42,7 @@ __all__ = [
     "Space",
     "Spool",
     "State",
+    "TooManyRequestsError",
+    "Whereabouts",
+    "whereabouts",
 ]

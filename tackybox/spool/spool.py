@@ -15,6 +15,7 @@ from pathlib import Path
 from tackybox.errors import SpoolError
 from tackybox.reasons import Reason
 from tackybox.spool.bell import Bell
+from tackybox.spool.commitments import CommitmentRequests
 from tackybox.spool.draft import Blank, Draft, finished, is_whole
 from tackybox.spool.durable import (
     SharedSync,
@@ -33,6 +34,7 @@ _PREDECESSOR_S = 2.0
 _STALE_PROBE_S = 60.0
 _PROBE = ".probe-"
 _LINKED = ("new", "out", "quarantine", "arriving", "landing")
+_PARTS = ("tmp", "out", "quarantine", "arriving", "landing", "receipts", "journal", "commitment")
 BOX = "_box"  # stands for an outlet in quarantine where an item never came to any
 
 
@@ -62,6 +64,7 @@ class Spool:
         self.root = root
         self.identity = identity
         self.bell = Bell(root / "bell")
+        self.commitments = CommitmentRequests(root)
         self._windows = {lane: Window(root / "new" / lane) for lane in Lane}
         self._syncs: dict[Path, SharedSync] = {}
 
@@ -76,7 +79,7 @@ class Spool:
             root.mkdir(exist_ok=True)
             for lane in Lane:
                 make_directory(root / "new" / lane)
-            for part in ("tmp", "out", "quarantine", "arriving", "landing", "receipts", "journal"):
+            for part in _PARTS:
                 make_directory(root / part)
             identity = _identity(root)
             _check_links(root)

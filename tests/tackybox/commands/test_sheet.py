@@ -109,9 +109,26 @@ def test_every_transfer_syntax_and_the_first_of_several(site: Site, told: dict[s
 
 
 def test_what_is_not_offered_is_refused(site: Site, told: dict[str, Any]) -> None:
-    assert told["not_offered"].startswith("Storage Commitment, Modality Worklist")
-    accepted = site.accepted([(COMMITMENT, SYNTAXES[0]), (WORKLIST, SYNTAXES[0])])
-    assert {uid for uid, _ in accepted} == {CT}
+    assert told["not_offered"].startswith("Modality Worklist")
+    assert {uid for uid, _ in site.accepted([(WORKLIST, SYNTAXES[0])])} == {CT}
+
+
+def test_storage_commitment_and_where_its_answers_go(
+    tackybox: Any, site: Site, told: dict[str, Any]
+) -> None:
+    accepted = site.accepted([(COMMITMENT, syntax) for syntax in SYNTAXES])
+    names = {UID(syntax).name for uid, syntax in accepted if uid == COMMITMENT}
+    assert names == set(told["services"][2]["transfer_syntaxes"].split(", "))
+    assert "the address that asked, port 104" in told["commitment"]
+    peers = {**site.environment, "TACKYBOX_COMMITMENT_PEERS": "CT1@10.4.0.7:2104"}
+    assert (
+        "to CT1 at 10.4.0.7:2104; others: the"
+        in tackybox("sheet --json", **peers).json["commitment"]
+    )
+    off = {**site.environment, "TACKYBOX_COMMITMENT_TIMEOUT_S": "0"}
+    found = tackybox("sheet --json", **off).json
+    assert (len(found["services"]), found["commitment"]) == (2, "")
+    assert found["not_offered"].startswith("Storage Commitment, Modality Worklist")
 
 
 def test_the_statuses_are_those_of_the_conformance_statement(told: dict[str, Any]) -> None:
