@@ -18,6 +18,7 @@
 --     journal_gap                  from which box steps are missing, and why
 --     latency_per_hop              per day: how long each part of the way took
 --     volume_per_day               per day, site and modality: images, bytes, studies
+--     same_uid_other_content       SOP Instance UIDs that came with more than one content
 
 -- ---------------------------------------------------------------------------------------------
 -- Tables
@@ -25,6 +26,7 @@
 -- The versions of this file that were loaded here.
 --   1  event
 --   2  event.digest, event.lane, index on patient_id and on (kind, at); shipment; views
+--   3  views: TAKEN waits, same_uid_other_content
 CREATE TABLE IF NOT EXISTS schema_version (
     version   INT UNSIGNED NOT NULL PRIMARY KEY,
     loaded_at DATETIME(6)  NOT NULL
@@ -114,8 +116,8 @@ PREPARE step FROM @step;
 EXECUTE step;
 DEALLOCATE PREPARE step;
 
-INSERT INTO schema_version (version, loaded_at) VALUES (2, UTC_TIMESTAMP(6))
-ON DUPLICATE KEY UPDATE version = 2;
+INSERT INTO schema_version (version, loaded_at) VALUES (3, UTC_TIMESTAMP(6))
+ON DUPLICATE KEY UPDATE version = 3;
 
 -- ---------------------------------------------------------------------------------------------
 -- Views
@@ -185,8 +187,8 @@ SELECT
     GROUP_CONCAT(DISTINCT CASE WHEN s.kind = 'STORED' THEN s.destination END
                  ORDER BY s.destination SEPARATOR '; ') AS archives,
     COUNT(DISTINCT CASE WHEN later.id IS NULL AND s.kind IN
-        ('RECEIVED', 'LANDED', 'QUEUED', 'MISMATCH', 'FORWARDING', 'CONVERTED', 'DEFERRED',
-         'RETRIED', 'REQUEUED') THEN s.item END) AS waiting,
+        ('RECEIVED', 'LANDED', 'QUEUED', 'MISMATCH', 'FORWARDING', 'CONVERTED', 'TAKEN',
+         'DEFERRED', 'RETRIED', 'REQUEUED') THEN s.item END) AS waiting,
     COUNT(DISTINCT CASE WHEN later.id IS NULL AND s.kind = 'QUARANTINED' THEN s.item END)
         AS quarantined,
     MIN(s.at) AS first_utc,
@@ -213,7 +215,7 @@ SELECT
     COUNT(DISTINCT s.item) AS images,
     COUNT(DISTINCT CASE WHEN s.kind IN ('PUSHED', 'STORED') THEN s.item END) AS delivered,
     COUNT(DISTINCT CASE WHEN later.id IS NULL AND s.kind IN
-        ('QUEUED', 'FORWARDING', 'CONVERTED', 'DEFERRED', 'RETRIED', 'REQUEUED')
+        ('QUEUED', 'FORWARDING', 'CONVERTED', 'TAKEN', 'DEFERRED', 'RETRIED', 'REQUEUED')
         THEN s.item END) AS waiting,
     COUNT(DISTINCT CASE WHEN later.id IS NULL AND s.kind = 'QUARANTINED' THEN s.item END)
         AS quarantined,
@@ -247,7 +249,7 @@ SELECT
 FROM standing s
 LEFT JOIN image i ON i.item = s.item
 WHERE s.kind IN ('RECEIVED', 'LANDED', 'QUEUED', 'MISMATCH', 'FORWARDING', 'CONVERTED',
-                 'DEFERRED', 'RETRIED', 'REQUEUED');
+                 'TAKEN', 'DEFERRED', 'RETRIED', 'REQUEUED');
 
 -- quarantined: what can't be delivered as it is, where it stands, and the reason.
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW quarantined AS
@@ -359,3 +361,18 @@ FROM event r
 LEFT JOIN image i ON i.item = r.item
 WHERE r.kind = 'RECEIVED'
 GROUP BY DATE(r.at), r.box, COALESCE(i.modality, '');
+
+-- same_uid_other_content: SOP Instance UIDs that came with more than one content, which no two
+-- images may have. All are delivered; which of them an archive keeps is the archive's choice.
+--     SELECT * FROM same_uid_other_content WHERE last_utc > UTC_TIMESTAMP() - INTERVAL 1 DAY;
+CREATE OR REPLACE SQL SECURITY INVOKER VIEW same_uid_other_content AS
+SELECT
+    e.sop_instance_uid,
+    COUNT(DISTINCT e.digest) AS contents,
+    COUNT(DISTINCT e.item) AS images,
+    MIN(e.at) AS first_utc,
+    MAX(e.at) AS last_utc
+FROM event e
+WHERE e.kind IN ('RECEIVED', 'LANDED') AND e.digest <> '' AND e.sop_instance_uid <> ''
+GROUP BY e.sop_instance_uid
+HAVING COUNT(DISTINCT e.digest) > 1;

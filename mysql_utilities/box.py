@@ -21,6 +21,9 @@ from mysql_utilities.statements import statements
 _SQL = statements("box.sql")
 _INFLOW_WINDOW = timedelta(hours=4)
 _REFUSED_WINDOW = timedelta(hours=1)
+_SAME_UID_WINDOW = timedelta(days=1)
+_SAME_UID_EVENTS = 100_000
+_SAME_UID_MOST = 100
 _INFLOW_EVENTS = 500_000  # how far back at most: the look must stay quick on a busy box
 
 
@@ -29,13 +32,15 @@ class BoxFacts:
     """`outlets`: by destination, the newest event of each of OUTLET_DOWN, OUTLET_UP, DEFERRED and
     QUARANTINED for each peer address, in the order they came. `inflow_bytes_per_hour` is None if
     nothing came in of late. `refused_of_late` counts data sets that the box itself had no means to
-    take, in the last hour, and `refused_why` is the last one's reason."""
+    take, in the last hour, and `refused_why` is the last one's reason. `same_uid`: SOP Instance
+    UIDs that came with different contents within a day, some of them."""
 
     box: str
     inflow_bytes_per_hour: float | None
     outlets: Mapping[str, list[Event]] = field(default_factory=dict)
     refused_of_late: int = 0
     refused_why: str = ""
+    same_uid: tuple[str, ...] = ()
 
 
 def facts(journal_dir: Path) -> BoxFacts:
@@ -46,8 +51,8 @@ def facts(journal_dir: Path) -> BoxFacts:
             event = Event.from_row(row[1:])
             outlets.setdefault(event.destination, []).append(event)
         owner = store.rows(_SQL["last_box"], {})
-        refused = _refused(store)
-        return BoxFacts(str(owner[0][0]) if owner else "", _inflow(store), outlets, *refused)
+        box = str(owner[0][0]) if owner else ""
+        return BoxFacts(box, _inflow(store), outlets, *_refused(store), _same_uid(store))
 
 
 def steps_known(journal_dir: Path, items: Collection[str]) -> set[tuple[str, Kind, str]]:
@@ -71,6 +76,13 @@ def is_down(events: list[Event]) -> bool:
     kinds = (Kind.OUTLET_DOWN, Kind.OUTLET_UP)
     last = {event.peer_address: event.kind for event in events if event.kind in kinds}
     return bool(last) and set(last.values()) == {Kind.OUTLET_DOWN}
+
+
+def _same_uid(store: SqliteStore) -> tuple[str, ...]:
+    since = (datetime.now(UTC) - _SAME_UID_WINDOW).strftime("%Y-%m-%d %H:%M:%S.%f")
+    seq = max(0, store.last_seq() - _SAME_UID_EVENTS)
+    rows = store.rows(_SQL["same_uid"], {"seq": seq, "since": since, "most": _SAME_UID_MOST})
+    return tuple(str(uid) for (uid,) in rows)
 
 
 def _inflow(store: SqliteStore) -> float | None:

@@ -81,6 +81,8 @@ class Kind(StrEnum):
     MISMATCH = "MISMATCH", "the gate refused it: the bytes differ; it will be sent again"
     FORWARDING = "FORWARDING", "its C-STORE to the archive begins"
     CONVERTED = "CONVERTED", "transfer syntax changed without loss for this archive"
+    TAKEN = "TAKEN", "the archive answered success or a warning; its proof is awaited"
+    COMMITTED = "COMMITTED", "the archive proved that it keeps it"
     STORED = "STORED", "the archive answered success or a warning"
     DEFERRED = "DEFERRED", "it did not work this time; it will be tried again"
     QUARANTINED = "QUARANTINED", "can't be delivered as it is; a person must decide"

@@ -27,7 +27,7 @@ from mysql_utilities.events import FIELDS, Event
 from mysql_utilities.multi_row import insert_statements
 from mysql_utilities.statements import for_pymysql, statements
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The version of tackybox.sql that this code needs at least."""
 
 _SQL = statements("mysql.sql")

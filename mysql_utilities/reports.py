@@ -48,6 +48,7 @@ class State(StrEnum):
 
     WAITING = "waiting"
     AT_MOTHER = "at mother"
+    UNPROVED = "waiting for commitment"
     STORED = "stored"
     RELEASED = "released"
     QUARANTINED = "quarantined"
@@ -56,6 +57,8 @@ class State(StrEnum):
 
 _STATES = {
     Kind.PUSHED: State.AT_MOTHER,
+    Kind.TAKEN: State.UNPROVED,
+    Kind.COMMITTED: State.STORED,
     Kind.STORED: State.STORED,
     Kind.RELEASED: State.RELEASED,
     Kind.QUARANTINED: State.QUARANTINED,
@@ -254,6 +257,20 @@ def states(found: Iterable[History]) -> dict[tuple[str, str, State], int]:
             place = (box, destination, state)
             counts[place] = counts.get(place, 0) + 1
     return counts
+
+
+def other_contents(found: Iterable[History]) -> dict[str, list[History]]:
+    """By SOP Instance UID those items that came under one UID with different content, which no two
+    images may have. What each has is known by its digest; items without one are passed over."""
+    by_uid: dict[str, list[History]] = {}
+    for history in found:
+        if (uid := history.first("sop_instance_uid")) and history.item and history.first("digest"):
+            by_uid.setdefault(uid, []).append(history)
+    return {
+        uid: items
+        for uid, items in by_uid.items()
+        if len({history.first("digest") for history in items}) > 1
+    }
 
 
 def waits(found: Iterable[History]) -> list[Wait]:

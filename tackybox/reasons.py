@@ -22,6 +22,7 @@ class Reason(StrEnum):
     SOP_CLASS_REFUSED = "sop-class-refused"
     TRANSFER_SYNTAX_REFUSED = "transfer-syntax-refused"
     ARCHIVE_ABORTS = "archive-aborts"
+    NOT_COMMITTED = "not-committed"
 
 
 _SENTENCES = {
@@ -38,6 +39,10 @@ _SENTENCES = {
     Reason.ARCHIVE_ABORTS: (
         "The archive breaks the association each time it gets this object, "
         "and not with others; ask its vendor, then retry."
+    ),
+    Reason.NOT_COMMITTED: (
+        "The archive answers success for this object each time and then says that it does not "
+        "keep it; ask its vendor, then retry."
     ),
 }
 

@@ -43,7 +43,12 @@ _AT_A_TIME = 500
 _SETTLE_S = 1.0  # whoever moved an item has put it on record by then
 _NAMESPACE = uuid.UUID("b4a7d8d1-6a4e-4d56-9a68-0e9b7b0d6c55")
 _NEXT = timedelta(microseconds=1)
-_LAST = {State.DEFERRED: Kind.DEFERRED, State.SENT: Kind.PUSHED, State.DONE: Kind.STORED}
+_LAST = {
+    State.DEFERRED: Kind.DEFERRED,
+    State.SENT: Kind.PUSHED,
+    State.ANSWERED: Kind.TAKEN,
+    State.DONE: Kind.STORED,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,8 +111,8 @@ def storescp(directory: Path, *options: str, port: int | None = None) -> Iterato
 
 
 @contextlib.contextmanager
-def orthanc(directory: Path) -> Iterator[Peer]:
-    """Orthanc, with DICOM and HTTP on loopback; `rest(peer, path)` asks it."""
+def orthanc(directory: Path, **more: object) -> Iterator[Peer]:
+    """Orthanc, with DICOM and HTTP on loopback; `more` are settings of its own."""
     tool = require("Orthanc", "orthanc")
     directory.mkdir(parents=True, exist_ok=True)
     port, http_port = free_port(), free_port()
@@ -123,6 +123,7 @@ def orthanc(directory: Path) -> Iterator[Peer]:
         "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
         "DicomCheckCalledAet": False, "Plugins": [],
         "UnknownSopClassAccepted": True, "OverwriteInstances": False, "StorageCompression": False,
+        **more,
     }  # fmt: skip
     (directory / "orthanc.json").write_text(json.dumps(settings))
     (directory / "http_port").write_text(str(http_port))

@@ -1,4 +1,5 @@
-"""The forwarder: landed items fanned out, one courier per archive group, the journal shipped."""
+"""The forwarder: landed items fanned out, one courier per archive group, the journal shipped; and
+with a port of ours, a child that takes the archives' reports on storage commitment."""
 
 from __future__ import annotations
 
@@ -7,14 +8,17 @@ from collections.abc import Callable
 from functools import partial
 
 from mother.forwarder.courier import Courier
+from mother.forwarder.proving import encoded
 from mother.forwarder.watch import watch
 from mysql_utilities import retention
 from mysql_utilities.recorder import Recorder
 from tackybox import fanout, logs, rebuild, service, shipping
 from tackybox.config import ArchiveGroup, MotherConfig, load_mother
+from tackybox.dimse.commitment import Report
+from tackybox.dimse.reporting import Host, serve
 from tackybox.pulse import Pulse
 from tackybox.service import Stop
-from tackybox.spool import Spool
+from tackybox.spool import Reports, Spool
 
 
 def run() -> int:
@@ -26,6 +30,8 @@ def run() -> int:
     children: dict[str, Callable[[Stop], None]] = {"fanout": partial(_fan_out, config, spool)}
     for group in config.archives:
         children[f"courier {group.name}"] = partial(_carry, config, group, spool)
+    if config.report_port is not None:
+        children["reports"] = partial(_take_reports, config, config.report_port, spool)
     pulse = Pulse(spool.root, "forwarder")
     pulse.expect(children)  # not the shipper: a database tells nothing about the relay's health
     if config.sql is not None:
@@ -55,6 +61,18 @@ def _carry(config: MotherConfig, group: ArchiveGroup, spool: Spool, stop: Stop) 
         Recorder(spool.journal, config.name) as recorder,
     ):
         Courier(config, group, spool, outlet, workspace, recorder, stop).run()
+
+
+def _take_reports(config: MotherConfig, port: int, spool: Spool, stop: Stop) -> None:
+    reports = Reports(spool.root)
+    reports.sweep()
+    archives = [address for group in config.archives for address in group.alternatives]
+    host = Host(config.aet, {address.aet for address in archives}, config.max_pdu_bytes)
+    serve(host, config.report_bind, port, partial(_keep_report, reports), stop)
+
+
+def _keep_report(reports: Reports, report: Report) -> None:
+    reports.keep(report.transaction_uid, encoded(report))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One archive group's process: carriers deliver, the main loop wakes them when the bell rings.
 
-Beside them a thread asks whether the archive is there, so that no item waits for that. The main
+Beside them a thread asks whether the archive is there, so that no item waits for that, and another
+one whether it keeps what it has answered success for. The main
 loop looks by itself every `rescan_interval_s`, which is also how deferred items come due. Runs
 until told to stop: then each carrier finishes the item in its hand, what it has not begun is put
 back, and what is stored is signed for.
@@ -17,12 +18,13 @@ from mother.forwarder.losses import Losses
 from mother.forwarder.openings import Openings
 from mother.forwarder.preparation import Preparation
 from mother.forwarder.presence import Presence
+from mother.forwarder.proving import Proving
 from mother.forwarder.settlement import Settlement
 from mother.forwarder.width import Width
 from mysql_utilities.recorder import Recorder
 from tackybox.config import ArchiveGroup, MotherConfig
 from tackybox.service import Stop
-from tackybox.spool import Outlet, Spool
+from tackybox.spool import Outlet, Reports, Spool
 
 _REST_AFTER_S = 5.0
 
@@ -45,7 +47,8 @@ class Courier:
         self._workspace = workspace
         self._stop = stop
         self._presence = Presence(config, group, recorder)
-        self._settlement = Settlement(config, spool, outlet, recorder)
+        self._proving = Proving(config, group, outlet, Reports(spool.root), stop)
+        self._settlement = Settlement(config, spool, outlet, recorder, self._proving.must_prove)
         self._losses = Losses()
         self._look = threading.Condition()
         self._openings = Openings(self._look)
@@ -60,7 +63,10 @@ class Courier:
         self._settlement.recover()
         numbers = range(self._config.associations)
         self._carriers = [self._carrier(number) for number in numbers]
-        threads = [threading.Thread(target=self._ask, name="presence")]
+        threads = [
+            threading.Thread(target=self._ask, name="presence"),
+            threading.Thread(target=self._prove, name="proving"),
+        ]
         for number in numbers:
             work = partial(self._carry_all, number)
             threads.append(threading.Thread(target=work, name=f"carrier-{number}"))
@@ -86,6 +92,13 @@ class Courier:
                 self._presence.check()
                 self._wake_carriers()
                 self._presence.wait()
+        except Exception as error:
+            self._failure = error
+            self._stop.set()
+
+    def _prove(self) -> None:
+        try:
+            self._proving.run(self._settlement)
         except Exception as error:
             self._failure = error
             self._stop.set()

@@ -1,9 +1,9 @@
 """What an archive's answer does to an item: its place in the spool, its event, its receipt.
 
-The order is the promise. An item is "done" by one rename; when every archive that it is meant for
-has it, the daughter's receipt is appended and fsynced, and only then are the files removed. Killed
-at any line, the next start finishes it. Receipts are gathered for a moment, so that one fsync
-serves many items.
+The order is the promise. An item is "done" by one rename, where an archive must prove that it keeps
+it after it was "answered"; when every archive that it is meant for has it, the daughter's receipt
+is appended and fsynced, and only then are the files removed. Killed at any line, the next start
+finishes it. Receipts are gathered for a moment, so that one fsync serves many items.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from mother.forwarder.losses import Losses
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.config import ArchiveAddress, MotherConfig
+from tackybox.dimse.commitment import PROCESSING_FAILURE, RESOURCE_LIMITATION, reason_in_words
+from tackybox.reasons import Reason
 from tackybox.spool import Entry, Outlet, Receipt, ReceiptKind, ReceiptLog, Spool, State
 
 _FIRST_DELAY_S = 5.0
 _GATHER_S = 0.5
 _GATHER_ITEMS = 64
+_DENIALS_BEFORE_QUARANTINE = 5
+_PASSING_DENIALS_BEFORE_QUARANTINE = 10
 _RECOVERED_ITEMS = 256  # then as long a pause as they took
 
 
@@ -46,15 +52,25 @@ class Stored:
 
 
 class Settlement:
-    """Settles the items of `outlet`; shared by its threads."""
+    """Settles the items of `outlet`; shared by its threads.
+
+    `must_prove` says of an archive whether its Success alone is not enough.
+    """
 
     def __init__(
-        self, config: MotherConfig, spool: Spool, outlet: Outlet, recorder: Recorder
+        self,
+        config: MotherConfig,
+        spool: Spool,
+        outlet: Outlet,
+        recorder: Recorder,
+        must_prove: Callable[[ArchiveAddress], bool] = lambda _: False,
     ) -> None:
         self._config = config
         self._spool = spool
         self._outlet = outlet
         self._recorder = recorder
+        self._must_prove = must_prove
+        self._denials = Losses()
         self._log = logs.get("settlement")
         self._lock = threading.Lock()
         self._receipts: list[tuple[Entry, ReceiptKind, str]] = []
@@ -97,8 +113,19 @@ class Settlement:
         )
 
     def stored(self, stored: Stored) -> None:
-        """The archive has it."""
+        """The archive has answered that it has it."""
         case, address = stored.case, stored.address
+        if self._must_prove(address):
+            self._outlet.answered(case.entry, address.name)
+            self._record(
+                Kind.TAKEN, case, address, status_code=stored.status,
+                duration_s=stored.duration_s, detail=stored.detail,
+            )  # fmt: skip
+            self._log.info(
+                "answered", item=case.item_id, archive=address, status=stored.status,
+                duration_s=round(stored.duration_s, 6),
+            )  # fmt: skip
+            return
         done = self._outlet.done(case.entry)
         self._record(
             Kind.STORED, case, address, status_code=stored.status, duration_s=stored.duration_s,
@@ -109,6 +136,46 @@ class Settlement:
             duration_s=round(stored.duration_s, 6),
         )  # fmt: skip
         self._receipt(done, ReceiptKind.STORED, self._outlet.name)
+
+    def proved(self, entry: Entry, address: ArchiveAddress, proof: str) -> None:
+        """The archive has proved that it keeps it; `proof` says how, in words."""
+        self._denials.stored()
+        case = _case(entry)
+        done = self._outlet.done(entry)
+        self._record(Kind.COMMITTED, case, address, detail=proof)
+        self._record(Kind.STORED, case, address, detail=f"proved: {proof}")
+        self._log.info("stored", item=case.item_id, archive=address, reason=proof)
+        self._receipt(done, ReceiptKind.STORED, self._outlet.name)
+
+    def unproved(self, entry: Entry, address: ArchiveAddress, why: str) -> None:
+        """The archive does not say whether it keeps it: its Success is taken for what it says."""
+        case = _case(entry)
+        done = self._outlet.done(entry)
+        self._record(Kind.STORED, case, address, detail=f"on its answer alone: {why}")
+        self._log.info("stored", item=case.item_id, archive=address, reason=why)
+        self._receipt(done, ReceiptKind.STORED, self._outlet.name)
+
+    def again(self, entry: Entry) -> None:
+        """It is sent again at once: who prepares it will say what is wrong with it."""
+        self._outlet.put_back(entry)
+
+    def denied(self, entry: Entry, address: ArchiveAddress, reason: int) -> None:
+        """The archive says that it does not keep it: sent again, and after a while quarantine.
+
+        `reason` is a Failure Reason (0008,1197). Of one that passes, as that the archive is full,
+        no item is to blame while others are denied, too.
+        """
+        case = _case(entry)
+        detail = f"it answered success and does not vouch for it: {reason_in_words(reason)}"
+        if reason in (PROCESSING_FAILURE, RESOURCE_LIMITATION):
+            limit = _PASSING_DENIALS_BEFORE_QUARANTINE
+            is_final = self._denials.lost(case.item_id, limit)
+        else:
+            is_final = entry.attempts + 1 >= _DENIALS_BEFORE_QUARANTINE
+        if is_final:
+            self.quarantined(case, address, Reason.NOT_COMMITTED, status=reason, detail=detail)
+        else:
+            self.deferred(case, address, status=reason, detail=detail)
 
     def deferred(
         self, case: Case, address: ArchiveAddress, *, status: int | None, detail: str
@@ -199,3 +266,8 @@ class Settlement:
             calling_aet=self._config.aet, called_aet=address.aet, size_bytes=case.size_bytes,
             status_code=status_code, duration_s=duration_s, detail=detail,
         )  # fmt: skip
+
+
+def _case(entry: Entry) -> Case:
+    """Of an entry that is no longer in hand. Raises FileNotFoundError if it is gone."""
+    return Case(entry, entry.item.id, entry.path.stat().st_size)

@@ -28,6 +28,16 @@ FROM event WHERE seq > :seq AND at >= :since;
 SELECT count(*), max(seq), detail
 FROM event WHERE seq > :seq AND at >= :since AND kind = 'REFUSED' AND status_code = 42752;
 
+-- name: same_uid
+-- SOP Instance UIDs that came with several contents, the last of them since a time, looking no
+-- further back than a sequence number.
+SELECT sop_instance_uid FROM event
+WHERE seq > :seq AND kind IN ('RECEIVED', 'LANDED') AND sop_instance_uid <> '' AND digest <> ''
+GROUP BY sop_instance_uid
+HAVING min(digest) < max(digest) AND max(at) >= :since
+ORDER BY max(seq) DESC
+LIMIT :most;
+
 -- name: last_box
 -- Whose journal this is.
 SELECT box FROM event ORDER BY seq DESC LIMIT 1;

@@ -136,7 +136,8 @@ def _archive(history: History, image: Image) -> dict[str, Any]:
     converted = before[-1] if before and before[-1].kind is Kind.CONVERTED else None
     released = None if stored else _last(steps, Kind.RELEASED)
     committed = [e for e in steps if e.kind.value == "COMMITTED"]
-    told = stored or released
+    # Where the archive had to prove that it keeps it, it had answered before.
+    told = (_last(until, Kind.TAKEN) if stored else None) or stored or released
     return {
         "archive": image.archive or image.outlet,
         "box": image.box,
@@ -144,7 +145,7 @@ def _archive(history: History, image: Image) -> dict[str, Any]:
         "sent_digest": (converted or sent).digest if sent else None,
         "sent_transfer_syntax_uid": converted.transfer_syntax_uid if converted else None,
         "answered_at": told.at.isoformat() if told and image.archive else None,
-        "status": stored.status_code if stored else None,
+        "status": told.status_code if stored and told else None,
         "answer": told.detail if told and image.archive else "",
         "committed_at": committed[-1].at.isoformat() if committed else None,
         "state": str(image.state),

@@ -29,11 +29,13 @@ class OutletFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the journal says of a box; `unreadable` says why it says nothing."""
+    """What the journal says of a box; `unreadable` says why it says nothing. `same_uid`: SOP
+    Instance UIDs that came with several contents of late."""
 
     box: str = _UNKNOWN_BOX
     inflow_bytes_per_hour: float | None = None
     outlets: dict[str, OutletFacts] = field(default_factory=dict)
+    same_uid: list[str] = field(default_factory=list)
     unreadable: str = ""
     refused_of_late: int = 0
     refused_why: str = ""
@@ -45,6 +47,12 @@ class Facts:
         if self.refused_of_late:
             count = self.refused_of_late
             found.append(f"{count} refused with 0xA700 in the last hour: {self.refused_why}")
+        if self.same_uid:
+            more = f" and {len(self.same_uid) - 1} more" if len(self.same_uid) > 1 else ""
+            found.append(
+                f"one SOP Instance UID, different images, all delivered: {self.same_uid[0]}{more}; "
+                "an archive may keep only one of them; see: tackybox trace UID"
+            )
         return found + ([self.unreadable] if self.unreadable else [])
 
 
@@ -56,7 +64,7 @@ def facts(spool: Spool) -> Facts:
         return Facts(unreadable=str(error))
     outlets = {name: _outlet(events) for name, events in found.outlets.items()}
     return Facts(
-        found.box or _UNKNOWN_BOX, found.inflow_bytes_per_hour, outlets,
+        found.box or _UNKNOWN_BOX, found.inflow_bytes_per_hour, outlets, list(found.same_uid),
         refused_of_late=found.refused_of_late, refused_why=found.refused_why,
     )  # fmt: skip
 

@@ -1,8 +1,9 @@
 """`tackybox status`: what waits for each outlet, since when and why, and how long the disk will do.
 
 Exit code 0 if all goes as it should, 1 if a person should look: something stands in quarantine, an
-outlet does not answer, items wait for an outlet that is no longer configured, space runs out, a
-daemon that once ran here shows no sign of life, or images were refused in the last hour.
+outlet does not answer, an archive does not prove that it keeps what it took, items wait for an
+outlet that is no longer configured, a daemon that once ran here shows no sign of life, different
+images came under one UID, space runs out, or images were refused in the last hour.
 Reads the spool's directories, which are the truth, and the embedded journal for what happened last;
 without a journal the first half is still shown. Changes nothing.
 """
@@ -29,28 +30,35 @@ HELP = (
     "exit code 1 if a person should look"
 )
 
-_NOT_DELIVERED = (State.NEW, State.ACTIVE, State.DEFERRED)
+_NOT_DELIVERED = (State.NEW, State.ACTIVE, State.DEFERRED, State.ANSWERED)
+_PATIENCE_S = 3600.0  # for an archive's commitment: some look only now and then
 _HOURS_LEFT_WARNING = 24.0
 
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """One outlet's lane, in items. `oldest_at`: arrival of the oldest that is not delivered."""
+    """One outlet's lane, in items. `oldest_at`: arrival of the oldest that is not delivered.
+
+    `uncommitted`: an archive answered success, and its proof is waited for. `answered_at`: since
+    when the oldest of those.
+    """
 
     lane: str
     waiting: int
     in_hand: int
     deferred: int
+    uncommitted: int
     sent: int
     done: int
     quarantined: int
     oldest_at: datetime | None
+    answered_at: datetime | None
 
     @property
     def total(self) -> int:
         """All items in the lane."""
-        counts = (self.waiting, self.in_hand, self.deferred, self.sent, self.done)
-        return sum(counts) + self.quarantined
+        counts = (self.waiting, self.in_hand, self.deferred, self.uncommitted, self.sent)
+        return sum(counts) + self.done + self.quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +178,12 @@ def _lanes(outlet: Outlet, quarantined: Counter[tuple[str, Lane]]) -> list[LaneS
                 waiting=tallies[State.NEW].count,
                 in_hand=tallies[State.ACTIVE].count,
                 deferred=tallies[State.DEFERRED].count,
+                uncommitted=tallies[State.ANSWERED].count,
                 sent=tallies[State.SENT].count,
                 done=tallies[State.DONE].count,
                 quarantined=quarantined[outlet.name, lane],
                 oldest_at=min(map(_arrived_at, oldest), default=None),
+                answered_at=_moved_at(tallies[State.ANSWERED].oldest),
             )
         )
     return lanes
@@ -181,6 +191,14 @@ def _lanes(outlet: Outlet, quarantined: Counter[tuple[str, Lane]]) -> list[LaneS
 
 def _arrived_at(entry: Entry) -> datetime:
     return entry.item.arrived_at
+
+
+def _moved_at(entry: Entry | None) -> datetime | None:
+    """Since when an entry stands where it stands."""
+    try:
+        return datetime.fromtimestamp(entry.path.stat().st_ctime, UTC) if entry else None
+    except FileNotFoundError:
+        return None
 
 
 def _attention(status: Status, config: BoxConfig | None) -> list[str]:
@@ -193,6 +211,13 @@ def _attention(status: Status, config: BoxConfig | None) -> list[str]:
     for outlet in status.outlets:
         if outlet.journal.is_down:
             sentences.append(f"{outlet.name} does not answer: {outlet.journal.problem}")
+        since = [lane.answered_at for lane in outlet.lanes if lane.answered_at]
+        if since and (status.at - min(since)).total_seconds() > _PATIENCE_S:
+            count = sum(lane.uncommitted for lane in outlet.lanes)
+            sentences.append(
+                f"{outlet.name} took {count} and does not say that it keeps them, the oldest since "
+                f"{output.moment(min(since))} UTC"
+            )
         if outlet.configured is False and outlet.total:
             sentences.append(f"{outlet.name} is not configured any more and has {outlet.total}")
     if config and status.space.free_bytes < config.min_free_mib << 20:
@@ -214,8 +239,8 @@ def _lifeless(spool: Spool) -> list[str]:
 
 def _print(status: Status) -> None:
     console = output.console()
-    columns = ["outlet", "lane", "waiting", "oldest", "in hand", "deferred", "sent", "done"]
-    columns += ["quarantined"]
+    columns = ["outlet", "lane", "waiting", "oldest", "in hand", "deferred"]
+    columns += ["uncommitted", "sent", "done", "quarantined"]
     outlets = output.table(f"{status.box}: {status.spool}", columns, right=columns[2:])
     for outlet in status.outlets:
         for row in _rows(outlet, status.at):
@@ -254,7 +279,8 @@ def _rows(outlet: OutletStatus, now: datetime) -> list[list[Any]]:
     rows = []
     for lane in outlet.lanes:
         age_s = (now - lane.oldest_at).total_seconds() if lane.oldest_at else None
-        counts = [lane.in_hand, lane.deferred, lane.sent, lane.done, lane.quarantined]
+        counts = [lane.in_hand, lane.deferred, lane.uncommitted, lane.sent, lane.done]
+        counts.append(lane.quarantined)
         rows.append([title, lane.lane, lane.waiting, output.duration(age_s), *counts])
         title = " "
     return rows

@@ -10,7 +10,7 @@ on record.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +48,12 @@ _STYLES = {
     Kind.REFUSED: "red",
     Kind.GAP: "red",
 }
-_HELD = {State.WAITING: "yellow", State.QUARANTINED: "red", State.REFUSED: "red"}
+_HELD = {
+    State.WAITING: "yellow",
+    State.UNPROVED: "yellow",
+    State.QUARANTINED: "red",
+    State.REFUSED: "red",
+}
 _DELIVERED = {
     State.STORED: "stored in",
     State.AT_MOTHER: "at mother",
@@ -80,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
             + "".join(f"; {gap.box} has a gap: {gap.detail}" for gap in gaps[-1:])
         )
     if args.json:
-        output.write_json([_as_dict(history, gaps) for history in found])
+        others = reports.other_contents(found)
+        output.write_json([_as_dict(history, gaps, others) for history in found])
     else:
         console = output.console()
         render(found, console, images=args.images or len(found) == 1)
@@ -140,6 +146,10 @@ def _print_summary(study: Sequence[History], console: Console, *, tables: bool) 
     )
     console.print(line)
     console.print(_verdict(study))
+    for uid, items in reports.other_contents(study).items():
+        contents = len({history.first("digest") for history in items})
+        words = f"{len(items)} images with {contents} contents bear the SOP Instance UID "
+        console.print(Text.assemble((f"! {words}", "bold red"), output.cell(uid)))
     shown = [_reason_table(study)]
     if tables:
         shown += [_step_table(study), _wait_table(study)]
@@ -295,11 +305,18 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.3f} s" if abs(seconds) < 60 else output.duration(seconds)
 
 
-def _as_dict(history: History, gaps: Sequence[Event]) -> dict[str, Any]:
+def _as_dict(
+    history: History, gaps: Sequence[Event], others: Mapping[str, Sequence[History]]
+) -> dict[str, Any]:
     keys = ("sop_instance_uid", "series_instance_uid", "study_instance_uid", "accession_number")
     return {
         "item": history.item,
         **{name: history.first(name) for name in (*keys, "patient_id", "modality")},
+        "same_uid_other_content": [
+            other.item
+            for other in others.get(history.first("sop_instance_uid"), [])
+            if other.first("digest") != history.first("digest")
+        ],
         "standing": [
             {
                 "box": event.box,

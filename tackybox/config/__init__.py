@@ -13,6 +13,7 @@ from tackybox.config.addresses import (
 )
 from tackybox.config.boxes import BoxConfig, DaughterConfig, MotherConfig
 from tackybox.config.children import changed_environment, child_environment, same_environment
+from tackybox.config.commitment import Commitment, Proof
 from tackybox.config.joining import JoinLine
 from tackybox.config.lanes import LaneRule, lane_for
 from tackybox.config.loading import Described, describe, load_box, load_daughter, load_mother
@@ -22,6 +23,7 @@ __all__ = [
     "ArchiveAddress",
     "ArchiveGroup",
     "BoxConfig",
+    "Commitment",
     "DaughterConfig",
     "Described",
     "Endpoint",
@@ -32,6 +34,7 @@ __all__ = [
     "MotherAddress",
     "MotherConfig",
     "MotherGroup",
+    "Proof",
     "changed_environment",
     "child_environment",
     "describe",

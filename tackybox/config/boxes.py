@@ -24,6 +24,7 @@ from tackybox.config.addresses import (
     parse_mothers,
     parse_peers,
 )
+from tackybox.config.commitment import AUTO, Commitment, parse_commitment
 from tackybox.config.joining import JoinLine, parse_joins
 from tackybox.config.lanes import LaneRule, parse_lanes
 from tackybox.config.modalities import NOBODY, Modalities, parse_modalities
@@ -251,6 +252,29 @@ class MotherConfig(BoxConfig):
     max_pdu_bytes: Annotated[
         int, Setting("longest PDU accepted, in bytes", values.whole(4096, 1 << 24))
     ] = 262_144
+    commitment: Annotated[
+        Commitment,
+        Setting(
+            "proof that an archive keeps what it answered success for: auto (its storage "
+            "commitment, where it offers that and report_port is set), required, find (a C-FIND "
+            "lists it) or off; for one archive AET@host:port=word, parted by ;",
+            parse_commitment,
+        ),
+    ] = AUTO
+    proof_timeout_s: Annotated[
+        float,
+        Setting(
+            "seconds until an archive that has not proved it is asked again",
+            values.seconds(1, 604_800),
+        ),
+    ] = 600.0
+    report_port: Annotated[
+        int | None,
+        Setting("TCP port at which archives report storage commitment; unset = none", values.port),
+    ] = None
+    report_bind: Annotated[
+        str, Setting("local address to listen on for such reports", values.bind_address)
+    ] = "0.0.0.0"  # noqa: S104 - archives are elsewhere
     rescan_interval_s: Annotated[
         float, Setting("seconds between two looks at the whole spool", values.seconds(0.1, 3600))
     ] = 5.0

@@ -117,6 +117,8 @@ def _load(box: type[B], environ: Mapping[str, str]) -> B:
         if "destinations" not in read:
             read["destinations"] = as_destinations(read["join"])
             sources["destinations"] = sources["join"]
+    if "commitment" in read:
+        _check_commitment(read, sources["commitment"])
     for field in fields(box):
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in read:
@@ -131,6 +133,16 @@ def _check_join(read: Mapping[str, Any], source: str) -> None:
             raise ConfigError(
                 f"{source}: the line was made for {line.name}, this box is {read['name']} "
                 "(TACKYBOX_NAME); use the line that was made for this box"
+            )
+
+
+def _check_commitment(read: Mapping[str, Any], source: str) -> None:
+    """What is asked of an archive must be asked of one that there is."""
+    known = {address for group in read.get("archives", ()) for address in group.alternatives}
+    for address in read["commitment"].by_archive:
+        if address not in known:
+            raise ConfigError(
+                f"{source}: {address} is none of the archives; write it as TACKYBOX_ARCHIVES has it"
             )
 
 

@@ -81,7 +81,7 @@ class Negotiation:
         request.called_ae_title = address.aet
         request.presentation_context_definition_list = self._contexts
         request.user_information = [
-            *_user_information(max_pdu_bytes),
+            *user_information(max_pdu_bytes),
             *map(_provider_role, as_provider),
         ]
         self.request_pdu: bytes = A_ASSOCIATE_RQ(request).encode()
@@ -137,7 +137,7 @@ class Negotiation:
         )
 
 
-def _user_information(max_pdu_bytes: int) -> list[Any]:
+def user_information(max_pdu_bytes: int) -> list[Any]:
     """PS3.7 D.3.3: the longest PDU that we take, and who made us."""
     longest = MaximumLengthNotification()
     longest.maximum_length_received = max_pdu_bytes

@@ -20,6 +20,7 @@ from tackybox.spool.kept import Kept
 from tackybox.spool.landing import Landing
 from tackybox.spool.outlet import Outlet
 from tackybox.spool.receipts import STORED_BY, Receipt, ReceiptKind, ReceiptLog
+from tackybox.spool.reports import Reports
 from tackybox.spool.spool import Space, Spool
 from tackybox.spool.whereabouts import Whereabouts, whereabouts
 
@@ -39,6 +40,7 @@ __all__ = [
     "Receipt",
     "ReceiptKind",
     "ReceiptLog",
+    "Reports",
     "Space",
     "Spool",
     "State",

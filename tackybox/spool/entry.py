@@ -37,6 +37,7 @@ class State(StrEnum):
     ACTIVE = "active"  # in hand
     DEFERRED = "deferred"  # tried, waiting for its next attempt
     SENT = "sent"  # daughter: a mother has signed for it, our copy not yet freed
+    ANSWERED = "answered"  # mother: this archive answered success, whether it keeps it is asked
     DONE = "done"  # mother: this archive has it, another one not yet
 
 

@@ -31,6 +31,7 @@ from tackybox.spool.entry import Entry, Lane, State
 from tackybox.spool.renewal import adopt, move, renew
 from tackybox.spool.window import Window, mark_of
 
+_BY_PEER = (State.SENT, State.ANSWERED)
 _LOST = "~"  # behind a peer's name: what she had signed for, to be queued again
 
 
@@ -58,7 +59,8 @@ class Outlet:
         for state in (State.NEW, State.ACTIVE, State.DEFERRED, State.DONE):
             for lane in Lane:
                 make_directory(self.directory(state, lane))
-        make_directory(self.root / State.SENT)
+        for state in _BY_PEER:
+            make_directory(self.root / state)
         self.bell = Bell(self.root / "bell")
         self._waiting = {
             lane: Window(self.directory(State.NEW, lane), renewable=True) for lane in Lane
@@ -73,10 +75,11 @@ class Outlet:
             for lane in Lane
         }
         self._sent: dict[Path, Window] = {}
+        self._answered: dict[Path, Window] = {}
         self._seen_empty: dict[Path, int | None] = {}
 
     def directory(self, state: State, lane: Lane) -> Path:
-        """Where entries of `lane` stand in `state` (not for SENT, which is per peer)."""
+        """Where entries of `lane` stand in `state` (not for SENT and ANSWERED: by peer)."""
         return self._directories[state, lane]
 
     def claim(self, limit: int, lanes: Iterable[Lane] = tuple(Lane)) -> list[Entry]:
@@ -215,8 +218,32 @@ class Outlet:
         """From in hand to "this archive has it"."""
         return self._move(entry, State.DONE, entry.item.name)
 
+    def answered(self, entry: Entry, archive: str) -> Entry:
+        """From in hand to "`archive` answered success"; it keeps its count of attempts."""
+        directory = self.root / State.ANSWERED / archive / entry.lane
+        path = directory / entry.file_name
+        try:
+            move(entry.path, path)
+        except FileNotFoundError:
+            make_directory(directory)
+            entry.path.rename(path)
+        later = replace(entry, path=path)
+        self._answered_window(directory).put(later)
+        return later
+
+    def take_answered(self, archive: str, limit: int) -> list[Entry]:
+        """Up to `limit` entries that `archive` answered success for, higher lanes first.
+
+        They stay where they are. Each may be gone by now; those that stay come again after a while.
+        """
+        taken: list[Entry] = []
+        for lane in Lane:
+            window = self._answered_window(self.root / State.ANSWERED / archive / lane)
+            taken += window.take(limit - len(taken))
+        return taken
+
     def entries(self, state: State) -> Iterator[Entry]:
-        """All entries in `state` (not SENT), higher lanes first, unsorted within a lane."""
+        """All entries in `state` (not by peer), higher lanes first, unsorted within a lane."""
         for lane in Lane:
             yield from _entries(self.directory(state, lane))
 
@@ -235,22 +262,21 @@ class Outlet:
         for state in (State.NEW, State.DEFERRED):
             for lane in Lane:
                 adopt(self.directory(state, lane))
-        for peer in self.peers():
-            for lane in Lane:
-                adopt(self.root / State.SENT / peer / lane)
+        for directory in self._by_peer(State.SENT):
+            adopt(directory)
 
     def holds(self, entry: Entry) -> bool:
         """Whether a copy of `entry` stands in this queue (deferred ones not looked at)."""
         name = entry.item.name
         places = [self.directory(s, entry.lane) for s in (State.NEW, State.ACTIVE, State.DONE)]
-        places += [self.root / State.SENT / peer / entry.lane for peer in self.peers()]
+        places += [place for state in _BY_PEER for place in self._by_peer(state, entry.lane)]
         return any((place / name).exists() for place in places)
 
     def tally(self, state: State, lane: Lane) -> Tally:
-        """Count and oldest entry of one directory; for SENT over all peers."""
+        """Count and oldest entry of one directory; those by peer over all of them."""
         directories = [self.directory(state, lane)]
-        if state is State.SENT:
-            directories = [self.root / state / peer / lane for peer in self.peers()]
+        if state in _BY_PEER:
+            directories = list(self._by_peer(state, lane))
         count, oldest = 0, None
         for directory in directories:
             for name in names(directory):
@@ -278,6 +304,15 @@ class Outlet:
                 with contextlib.suppress(FileNotFoundError):
                     claimed.append(self._move(entry, State.ACTIVE, entry.file_name))
         return claimed
+
+    def _answered_window(self, directory: Path) -> Window:
+        return self._answered.setdefault(directory, Window(directory))
+
+    def _by_peer(self, state: State, *lanes: Lane) -> Iterator[Path]:
+        """The directories of `state`, of all lanes or of these."""
+        for peer in sorted(names(self.root / state)):
+            for lane in lanes or Lane:
+                yield self.root / state / peer / lane
 
     def _is_empty(self, directory: Path) -> bool:
         mark = mark_of(directory)

@@ -22,7 +22,8 @@ class Standing:
     """An entry, and what its place says of it.
 
     `outlet` is "" before any; `state` is None in `new/`, where nothing has happened yet, and in
-    quarantine, where `reason` is the word for why. `peer` is the mother that has signed for it.
+    quarantine, where `reason` is the word for why. `peer` is the mother that has signed for it,
+    or the archive that has answered success.
     """
 
     entry: Entry
@@ -38,22 +39,29 @@ def standing(spool: Spool) -> Iterator[Standing]:
         yield Standing(entry)
     outlets = sorted(names(spool.root / "out"))
     for outlet in outlets:
-        for state in (State.DEFERRED, State.NEW, State.ACTIVE):
-            for entry in _entries(spool, "out", outlet, state):
-                yield Standing(entry, outlet, state)
-        for peer in sorted(names(spool.root / "out" / outlet / State.SENT)):
-            is_lost = "~" in peer  # on its way back to waiting
-            for entry in _entries(spool, "out", outlet, State.SENT, peer):
-                if is_lost:
-                    yield Standing(entry, outlet, State.NEW)
-                else:
-                    yield Standing(entry, outlet, State.SENT, peer=peer)
-        for entry in _entries(spool, "out", outlet, State.DONE):
-            yield Standing(entry, outlet, State.DONE)
+        yield from _in_outlet(spool, outlet)
     for outlet in sorted(names(spool.root / "quarantine")):
         for reason in sorted(names(spool.root / "quarantine" / outlet)):
             for entry in _entries(spool, "quarantine", outlet, reason):
                 yield Standing(entry, "" if outlet == BOX else outlet, reason=reason)
+
+
+def _in_outlet(spool: Spool, outlet: str) -> Iterator[Standing]:
+    for state in (State.DEFERRED, State.NEW, State.ACTIVE):
+        for entry in _entries(spool, "out", outlet, state):
+            yield Standing(entry, outlet, state)
+    for peer in sorted(names(spool.root / "out" / outlet / State.SENT)):
+        is_lost = "~" in peer  # on its way back to waiting
+        for entry in _entries(spool, "out", outlet, State.SENT, peer):
+            if is_lost:
+                yield Standing(entry, outlet, State.NEW)
+            else:
+                yield Standing(entry, outlet, State.SENT, peer=peer)
+    for archive in sorted(names(spool.root / "out" / outlet / State.ANSWERED)):
+        for entry in _entries(spool, "out", outlet, State.ANSWERED, archive):
+            yield Standing(entry, outlet, State.ANSWERED, peer=archive)
+    for entry in _entries(spool, "out", outlet, State.DONE):
+        yield Standing(entry, outlet, State.DONE)
 
 
 def _entries(spool: Spool, *parts: str) -> Iterator[Entry]:

@@ -191,7 +191,8 @@ class Relay:
         stuck = {path.name for path in (self.mother.spool / "quarantine").glob("*/*/*/*")}
         moving = []
         for box in (self.daughter, self.mother):
-            for pattern in ("new/*/*", "landing/*/*/*", "out/*/*/*/*", "out/*/sent/*/*/*"):
+            for pattern in ("new/*/*", "landing/*/*/*", "out/*/*/*/*", "out/*/sent/*/*/*",
+                            "out/*/answered/*/*/*"):  # fmt: skip
                 for path in box.spool.glob(pattern):
                     place = path.relative_to(box.spool)
                     waits = place.parts[0] == "out" and place.parts[2] in ("sent", "done")

@@ -12,7 +12,7 @@ import pytest
 from mysql_utilities.events import MAX_LENGTHS, Event, Kind
 from mysql_utilities.mysql_store import SCHEMA_VERSION, MysqlStore
 
-VERSION_1 = Path(__file__).parent / "schema_version_1.sql"
+OLD_VERSIONS = [Path(__file__).parent / f"schema_version_{number}.sql" for number in (1, 2)]
 SHAPE = """
 SELECT TABLE_NAME, COLUMN_NAME, ORDINAL_POSITION, COLUMN_TYPE, IS_NULLABLE, COLLATION_NAME
 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() ORDER BY 1, 3;
@@ -21,7 +21,7 @@ FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() ORDER BY 1, 2
 """
 VIEWS = (
     "where_is_my_study", "study_at_each_destination", "waiting", "quarantined", "history",
-    "latency_per_hop", "volume_per_day", "image", "standing", "hop",
+    "latency_per_hop", "volume_per_day", "same_uid_other_content", "image", "standing", "hop",
 )  # fmt: skip
 
 
@@ -39,16 +39,17 @@ def test_loading_it_twice_changes_nothing(server: Any, filled: Any) -> None:
     assert (server.query(filled, SHAPE), server.query(filled, "SELECT * FROM event")) == before
 
 
-def test_an_older_version_is_upgraded_with_its_rows(server: Any) -> None:
+@pytest.mark.parametrize("old", OLD_VERSIONS, ids=lambda path: path.stem)
+def test_an_older_version_is_upgraded_with_its_rows(server: Any, old: Path) -> None:
     address = server.empty_database()
-    server.load(address, VERSION_1)
+    server.load(address, old)
     before = server.query(address, "SELECT id, event_id, at, item, detail, duration_s FROM event")
     server.load(address)
     assert before == server.query(
         address, "SELECT id, event_id, at, item, detail, duration_s FROM event"
     )
     assert server.query(address, SHAPE) == server.query(server.database(), SHAPE)
-    assert server.query(address, "SELECT version FROM schema_version") == [["1"], ["2"]]
+    assert server.query(address, "SELECT version FROM schema_version") == [[old.stem[-1]], ["3"]]
     assert server.query(address, "SELECT images, at_mother FROM where_is_my_study") == [["1", "0"]]
     with MysqlStore(address) as store:
         store.insert_events([Event(kind=Kind.STORED, box="mother", item="i1", digest="d")])
@@ -73,7 +74,7 @@ def test_its_lengths_are_those_of_the_events(server: Any, filled: Any) -> None:
     )
     found = {name: int(width) for name, width in widths if name != "kind"}
     assert found == MAX_LENGTHS
-    assert SCHEMA_VERSION == 2
+    assert SCHEMA_VERSION == 3
 
 
 def test_where_is_my_study(server: Any, filled: Any) -> None:

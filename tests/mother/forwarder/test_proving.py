@@ -1,0 +1,212 @@
+"""What archives promise beyond Success: storage commitment and C-FIND, real and scripted ones."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tackybox.demo.stack import free_port
+from tests.mother.forwarder.test_forwarder import series
+from tests.peers import orthanc, wait_until
+
+if TYPE_CHECKING:
+    from tests.mother.forwarder.conftest import Forwarder, Scripted
+
+
+def answered(forwarder: Forwarder) -> list[Path]:
+    """What an archive has answered success for, and not proved."""
+    found = (forwarder.spool.root / "out").glob("*/answered/*/*/*")
+    return [path for path in found if path.is_file()]
+
+
+def stored(forwarder: Forwarder) -> set[str]:
+    """Names of the items whose daughter was told that they are stored."""
+    return {receipt.item_name for receipt in forwarder.receipts() if receipt.kind == "stored"}
+
+
+@pytest.mark.parametrize("with_port", [True, False], ids=["new association", "same association"])
+def test_an_item_is_stored_when_the_archive_has_vouched_for_it(
+    forwarder: Forwarder, scripted: Scripted, tmp_path: Path, with_port: bool
+) -> None:
+    port = free_port()
+    options = ["--report-to", str(port)] if with_port else []
+    with scripted("--commit", "truth", *options) as archive:
+        proof = (
+            {"report_port": port, "report_bind": "127.0.0.1"}
+            if with_port
+            else {"commitment": "required"}
+        )
+        forwarder.start(archive.address, **proof)
+        entries = forwarder.put(series(tmp_path, 30))
+        forwarder.wait_empty()
+        asked = archive.asked("commit")
+    assert stored(forwarder) == {entry.item.name for entry in entries}
+    assert sorted(uid for one in asked for uid in one["uids"]) == sorted(
+        entry.item.sop_instance_uid for entry in entries
+    )
+    committed = forwarder.wait_events("COMMITTED", 30)
+    assert {event.item for event in committed} == {entry.item.id for entry in entries}
+    transactions = {one["transaction"] for one in asked}
+    assert {event.detail.rpartition(" ")[2] for event in committed} <= transactions
+    for item in (entry.item.id for entry in entries):
+        steps = [str(event.kind) for event in forwarder.events() if event.item == item]
+        assert steps == ["QUEUED", "FORWARDING", "TAKEN", "COMMITTED", "STORED"]
+    assert not list((forwarder.spool.root / "reports").iterdir())
+
+
+def test_success_and_nothing_stored_is_found_out(
+    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
+) -> None:
+    port = free_port()
+    (entry,) = forwarder.put(series(tmp_path, 1))
+    with scripted("--answer", "0x0000", "--commit", "truth", "--report-to", str(port)) as archive:
+        forwarder.start(archive.address, report_port=port, backoff_cap_s=1)
+        wait_until(forwarder.quarantined, "it is quarantined")
+        assert len(archive.asked("store")) == 5
+    assert forwarder.quarantined() == {entry.item.sop_instance_uid: "not-committed"}
+    assert {e.status_code for e in forwarder.wait_events("DEFERRED", 4)} == {0x0112}
+    assert "does not have the object" in forwarder.wait_events("QUARANTINED", 1)[0].detail
+    assert not stored(forwarder)
+
+
+def test_an_archive_that_is_full_denies_for_ever_and_nothing_is_quarantined(
+    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
+) -> None:
+    port = free_port()
+    forwarder.put(series(tmp_path, 2))
+    options = ("--commit", "none", "--reason", "0x0213", "--report-to", str(port))
+    with scripted(*options) as archive:
+        forwarder.start(archive.address, report_port=port, backoff_cap_s=1)
+        wait_until(lambda: len(archive.asked("store")) >= 14, "each is sent seven times")
+    assert not forwarder.quarantined()
+    assert not stored(forwarder)
+
+
+def test_of_half_a_batch_only_that_half_is_sent_again(
+    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
+) -> None:
+    port = free_port()
+    entries = forwarder.put(series(tmp_path, 8))
+    with scripted("--commit", "half", "--report-to", str(port), port=port + 1) as archive:
+        forwarder.start(archive.address, report_port=port, backoff_cap_s=1)
+        forwarder.wait_empty()
+    done = stored(forwarder)
+    refused = set(forwarder.quarantined())
+    assert len(done) >= 4
+    assert done == {e.item.name for e in entries if e.item.sop_instance_uid not in refused}
+
+
+def test_an_archive_that_never_reports_holds_nothing_up(
+    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
+) -> None:
+    port = free_port()
+    with scripted("--commit", "never") as archive:
+        forwarder.start(archive.address, report_port=port, proof_timeout_s=2)
+        entries = forwarder.put(series(tmp_path, 5))
+        wait_until(lambda: len(answered(forwarder)) == 5, "all are answered for")
+        assert not stored(forwarder)
+        forwarder.wait_empty()
+        assert len(archive.asked("store")) == 5, "none is sent twice"
+        assert len({one["transaction"] for one in archive.asked("commit")}) >= 3
+    assert stored(forwarder) == {entry.item.name for entry in entries}
+    (told,) = {event.detail for event in forwarder.wait_events("STORED", 5)}
+    assert told == "on its answer alone: it has not reported on its commitment"
+    assert not forwarder.events("COMMITTED")
+
+
+@pytest.mark.parametrize("how", ["never", "wrong", "others", "refuse"])
+def test_required_waits_until_it_is_vouched_for(
+    forwarder: Forwarder, scripted: Scripted, tmp_path: Path, how: str
+) -> None:
+    port, own = free_port(), free_port()
+    settings = {"report_port": own, "commitment": "required", "proof_timeout_s": 1}
+    with scripted("--commit", how, "--report-to", str(own), port=port) as archive:
+        forwarder.start(archive.address, **settings)
+        entries = forwarder.put(series(tmp_path, 3))
+        wait_until(lambda: len(archive.asked("commit")) >= 4, "it is asked again and again")
+        assert len(answered(forwarder)) == 3
+        assert not stored(forwarder)
+    with scripted("--commit", "twice", "--report-to", str(own), port=port) as archive:
+        forwarder.wait_empty()
+        wait_until(lambda: len(archive.asked("report")) >= 2, "it reports twice")
+        assert {one["status"] for one in archive.asked("report")} <= {0x0000, None}
+    assert stored(forwarder) == {entry.item.name for entry in entries}
+
+
+def test_where_it_is_not_offered_success_is_enough(
+    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
+) -> None:
+    with scripted("--refuse-class", "1.2.840.10008.1.20.1") as archive:
+        forwarder.start(archive.address, report_port=free_port())
+        entries = forwarder.put(series(tmp_path, 3))
+        forwarder.wait_empty()
+    assert stored(forwarder) == {entry.item.name for entry in entries}
+    details = {event.detail for event in forwarder.wait_events("STORED", 3)}
+    assert "on its answer alone: it does not offer storage commitment" in details
+
+
+def test_killed_before_the_report_it_asks_again(
+    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
+) -> None:
+    port, own = free_port(), free_port()
+    with scripted("--commit", "never", port=port) as archive:
+        forwarder.start(archive.address, report_port=own, commitment="required")
+        entries = forwarder.put(series(tmp_path, 20))
+        wait_until(lambda: len(answered(forwarder)) == 20, "all are answered for")
+        wait_until(lambda: archive.asked("commit"), "it is asked")
+        forwarder.daemon.signal(signal.SIGKILL)
+        forwarder.daemon.wait()
+    with scripted("--commit", "truth", "--report-to", str(own), port=port) as archive:
+        forwarder.daemon.restart()
+        forwarder.wait_empty()
+        assert len(archive.asked("store")) == 20, "nothing is sent again"
+    assert stored(forwarder) == {entry.item.name for entry in entries}
+
+
+def test_orthanc_vouches_for_what_it_has(forwarder: Forwarder, tmp_path: Path) -> None:
+    port = free_port()
+    modalities = {"relay": ["MOTHER", "127.0.0.1", port]}
+    with orthanc(tmp_path / "orthanc", DicomModalities=modalities) as peer:
+        forwarder.start(peer.address, report_port=port)
+        entries = forwarder.put(series(tmp_path, 20))
+        forwarder.wait_empty()
+    assert len(forwarder.wait_events("COMMITTED", 20)) == 20
+    assert stored(forwarder) == {entry.item.name for entry in entries}
+
+
+def test_orthanc_is_looked_into_by_c_find(forwarder: Forwarder, tmp_path: Path) -> None:
+    modalities = {"relay": ["MOTHER", "127.0.0.1", 104]}
+    with orthanc(tmp_path / "orthanc", DicomModalities=modalities) as peer:
+        forwarder.start(peer.address, commitment="find")
+        entries = forwarder.put(series(tmp_path, 10))
+        forwarder.wait_empty()
+    committed = forwarder.wait_events("COMMITTED", 10)
+    assert {event.detail for event in committed} == {"a C-FIND lists it"}
+    assert stored(forwarder) == {entry.item.name for entry in entries}
+
+
+def test_what_orthanc_has_lost_is_sent_again(forwarder: Forwarder, tmp_path: Path) -> None:
+    """It forgets the patient between its Success and our question."""
+    port = free_port()
+    modalities = {"relay": ["MOTHER", "127.0.0.1", port]}
+    with orthanc(tmp_path / "orthanc", DicomModalities=modalities) as peer:
+        base = f"http://127.0.0.1:{(peer.directory / 'http_port').read_text()}"
+        # Not asked until the port is known: it waits in "answered".
+        forwarder.start(peer.address, commitment="required", report_port=free_port())
+        (entry,) = forwarder.put(series(tmp_path, 1))
+        wait_until(lambda: len(answered(forwarder)) == 1, "it is answered for")
+        forwarder.daemon.signal(signal.SIGTERM)
+        forwarder.daemon.wait()
+        (instance,) = json.load(urllib.request.urlopen(f"{base}/instances"))
+        request = urllib.request.Request(f"{base}/instances/{instance}", method="DELETE")
+        urllib.request.urlopen(request).close()
+        forwarder.start(peer.address, commitment="required", report_port=port)
+        forwarder.wait_empty()
+        assert len(json.load(urllib.request.urlopen(f"{base}/instances"))) == 1
+    assert stored(forwarder) == {entry.item.name}
+    assert forwarder.wait_events("DEFERRED", 1)[0].status_code == 0x0112
