@@ -7,6 +7,7 @@ because the archive decides what it takes.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,9 +41,11 @@ def run(
     recorder: Recorder,
     stop: Stop,
     wait: Callable[[float], object],
+    tell: Callable[[Entry, Reason], object] = lambda entry, reason: None,
 ) -> None:
     """Fan out until told to stop; `wait` returns after so many seconds or when something came.
 
+    `tell` is called before an entry is put into quarantine, again if that is interrupted.
     Raises SpoolError if another process fans this spool out.
     """
     log = logs.get("fanout")
@@ -50,7 +53,7 @@ def run(
     with spool.workspace("fanout"):
         while not stop.is_set():
             entries = spool.arrivals(_BATCH_ENTRIES)
-            read = (_read(spool, entry, rules, recorder, log) for entry in entries)
+            read = (_read(spool, entry, rules, recorder, log, tell) for entry in entries)
             arrivals = {arrival.entry.path.name: arrival for arrival in read if arrival}
             for entry in spool.fan_out([one.entry for one in arrivals.values()], outlets):
                 _note(arrivals[entry.path.name], outlets, recorder, log)
@@ -61,7 +64,12 @@ def run(
 
 
 def _read(
-    spool: Spool, entry: Entry, rules: Sequence[LaneRule], recorder: Recorder, log: logs.Log
+    spool: Spool,
+    entry: Entry,
+    rules: Sequence[LaneRule],
+    recorder: Recorder,
+    log: logs.Log,
+    tell: Callable[[Entry, Reason], object],
 ) -> _Arrival | None:
     """What arrived as `entry`; None if it is not to be handed on."""
     item = entry.item
@@ -70,7 +78,10 @@ def _read(
         size_bytes = entry.path.stat().st_size
     except FileNotFoundError:
         return None  # moved on already
-    except DataError as error:
+    except (DataError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EIO:
+            raise  # it is not about this file
+        tell(entry, Reason.UNREADABLE)
         spool.quarantine(entry, Reason.UNREADABLE)
         recorder.record(
             Kind.QUARANTINED, item=item.id, digest=item.digest,

@@ -176,6 +176,10 @@ _MEDIA_SOP_INSTANCE_UID = 0x00020003
 _TRANSFER_SYNTAX_UID = 0x00020010
 _SOURCE_AET = 0x00020016
 _RECEIVING_AET = 0x00020018
+_SAME_IN_META = {
+    _SOP_CLASS_UID: _MEDIA_SOP_CLASS_UID,
+    _SOP_INSTANCE_UID: _MEDIA_SOP_INSTANCE_UID,
+}
 _META_UIDS = (_MEDIA_SOP_CLASS_UID, _MEDIA_SOP_INSTANCE_UID, _TRANSFER_SYNTAX_UID)
 _META = {**dict.fromkeys(_META_UIDS, b"UI"), _SOURCE_AET: b"AE", _RECEIVING_AET: b"AE"}
 
@@ -224,8 +228,9 @@ def _meta_element(number: int, vr: bytes, text: str) -> bytes:
 def read_header(path: Path) -> Header:
     """The header of the Part-10 file at `path`.
 
-    Raises DataError if the file meta is not good; a data set that can't be read only leaves its
-    attributes empty and `problem` set. Raises OSError as the file system does.
+    Raises DataError if the file meta is not good, or names another SOP class or instance than the
+    data set; a data set that can't be read only leaves its attributes empty and `problem` set.
+    Raises OSError as the file system does.
     """
     with path.open("rb", buffering=0) as file:
         head = file.read(_PLAIN_BYTES) or b""
@@ -235,6 +240,7 @@ def read_header(path: Path) -> Header:
         problem = ""
         if found is None:
             found, problem = _leading_attributes(file, offset, transfer_syntax_uid)
+    _check_same(meta, found)
     return Header(
         sop_class_uid=meta[_MEDIA_SOP_CLASS_UID],
         sop_instance_uid=meta[_MEDIA_SOP_INSTANCE_UID],
@@ -250,17 +256,27 @@ def read_header(path: Path) -> Header:
 def digest_of(path: Path) -> str:
     """The content digest of the Part-10 file at `path`, read in pieces.
 
-    Raises DataError if it is not a Part-10 file, OSError as the file system does.
+    Raises DataError if it is not a Part-10 file, or its file meta, which no digest covers, is
+    plainly not that of its data set; OSError as the file system does.
     """
     buffer = bytearray(_CHUNK_BYTES)
     view = memoryview(buffer)
     with path.open("rb", buffering=0) as file:
-        meta, offset = _read_meta(file, file.read(_PLAIN_BYTES) or b"")
+        head = file.read(_PLAIN_BYTES) or b""
+        meta, offset = _read_meta(file, head)
+        _check_same(meta, _plain(head[offset:], meta[_TRANSFER_SYNTAX_UID], _SOP_INSTANCE_UID))
         digest = content_digest(meta[_TRANSFER_SYNTAX_UID])
         file.seek(offset)
         while count := file.readinto(buffer):
             digest.update(view[:count])
     return str(digest.hexdigest())
+
+
+def _check_same(meta: dict[int, str], found: dict[int, str] | None) -> None:
+    """Raise DataError if the data set's attributes `found` name another instance than `meta`."""
+    for tag, in_meta in _SAME_IN_META.items():
+        if found and found.get(tag, meta[in_meta]) != meta[in_meta]:
+            raise DataError("the file meta information contradicts the data set")
 
 
 def command_contradiction(

@@ -23,6 +23,11 @@ class Reason(StrEnum):
     TRANSFER_SYNTAX_REFUSED = "transfer-syntax-refused"
     ARCHIVE_ABORTS = "archive-aborts"
     NOT_COMMITTED = "not-committed"
+    ARRIVES_DAMAGED = "arrives-damaged"
+
+
+DAMAGED = (Reason.UNREADABLE, Reason.DIGEST_DIFFERS)
+"""It is the file here that is bad: a good copy of the item, if there is one, takes its place."""
 
 
 _SENTENCES = {
@@ -43,6 +48,10 @@ _SENTENCES = {
     Reason.NOT_COMMITTED: (
         "The archive answers success for this object each time and then says that it does not "
         "keep it; ask its vendor, then retry."
+    ),
+    Reason.ARRIVES_DAMAGED: (
+        "Other bytes arrive at the mother than we send, each time, and only for this object; "
+        "look at her disk and memory, then retry."
     ),
 }
 

@@ -57,7 +57,7 @@ class _Way:
         self.receipts_interval_s = interval_s
         self.catch_up_at_s = 0.0
         self.down_since_s: float | None = time.monotonic()
-        # A road that opens is not yet one that takes items: her disk may be full.
+        # A road that opens may not take items: it counts as down until a push is signed for.
         self.failing_since_s: float | None = self.down_since_s
         self.push_failed = False
         self.told = ""
@@ -217,17 +217,20 @@ class Courier:
         except RoadError as error:
             self._note_down(way, str(error))
             return
-        if not way.push_failed or len(self._ways) == 1:
-            way.goes_well()
+        if not way.push_failed:
+            self._goes_well(way)
         way.down_since_s = None
         way.receipts_at_s = 0.0
-        if way.told:
+        self._log.info("mother reached", mother=way.road.name, outlet=self._outlet.name)
+        self._wake_carriers()
+
+    def _goes_well(self, way: _Way) -> None:
+        way.goes_well()
+        told, way.told = way.told, ""
+        if told:
             self._recorder.record(
                 Kind.OUTLET_UP, destination=self._outlet.name, peer_address=way.road.name
             )
-        way.told = ""
-        self._log.info("mother reached", mother=way.road.name, outlet=self._outlet.name)
-        self._wake_carriers()
 
     def _note_down(self, way: _Way, why: str) -> None:
         way.goes_wrong()
@@ -358,6 +361,7 @@ class Courier:
         try:
             way.road.push(when_ready, compress=compress, urgent=entries[0].lane is Lane.HIGH)
         except RoadError:
+            way.push_failed = True  # what was put back is pushed again, which tells
             for entry in entries:
                 self._outlet.put_back(entry)
             raise
@@ -374,10 +378,10 @@ class Courier:
             self._doubts.add(entries, way.road.name)
             raise
         by_name = {entry.item.name: entry for entry in entries}
-        self._settlement.answered(
-            way.road.name, by_name, answers, duration_s=time.monotonic() - started_s
-        )
-        way.goes_well()
+        took_s = time.monotonic() - started_s
+        way.push_failed = True  # unless nothing is found wrong
+        self._settlement.answered(way.road.name, by_name, answers, duration_s=took_s)
+        self._goes_well(way)
 
     def _compress(self, way: _Way, entries: Sequence[Entry]) -> bool:
         if self._config.compress == "auto":
@@ -388,7 +392,6 @@ class Courier:
         """Have the main loop open the road again; carriers wait for it meanwhile."""
         self._log.warning("push failed", mother=way.road.name, reason=why)
         way.goes_wrong()
-        way.push_failed = True
         with self._look:
             if way.road.is_open:  # the first carrier that fails; the others fail with it
                 way.road.close()

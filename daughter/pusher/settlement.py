@@ -1,10 +1,11 @@
 """What a mother's receipts do to the daughter's queue. The daughter acts on nothing else.
 
 A receipt "landed" moves an item from in hand to sent; "stored" frees it (with `release: stored`),
-or keeps it for a while (`keep_days`); "wanted" queues it again if it is still here; absence proves
-nothing. When a mother answers with another spool identity than the one whose receipts were read so
-far, or has lost her receipts, all that she signed for and that is still here is queued again
-(`requeue` moves it, in the background).
+or keeps it for a while (`keep_days`); "wanted" queues it again if it is still here; so does
+"quarantined" if it is her copy that has gone bad; absence proves nothing. When a mother answers
+with another spool identity than the one whose receipts were read so far, or has lost her receipts,
+all that she signed for and that is still here is queued again (`requeue` moves it, in the
+background).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import contextlib
 from collections.abc import Iterable, Mapping
 
 from daughter.pusher.doubt import Doubts
-from daughter.pusher.group_commit import Answer
+from daughter.pusher.group_commit import MISMATCH, Answer
 from daughter.pusher.requeue import Requeue
+from daughter.pusher.resends import Resends
 from daughter.pusher.rsync import Road
 from daughter.pusher.trouble import ReceiptsLostError, RoadError
 from mysql_utilities.events import Kind
@@ -23,7 +25,7 @@ from tackybox import logs
 from tackybox.config import DaughterConfig
 from tackybox.errors import DataError
 from tackybox.item import Item, digest_of
-from tackybox.reasons import Reason
+from tackybox.reasons import DAMAGED, Reason
 from tackybox.spool import STORED_BY, Entry, Kept, Outlet, Receipt, ReceiptKind, Spool
 
 
@@ -48,6 +50,7 @@ class Settlement:
         self._recorder = recorder
         self._log = logs.get("settlement")
         self._requeue = Requeue(outlet, recorder)
+        self._resends = Resends()
 
     def meet(self, road: Road) -> None:
         """`road` was opened: see whether hers is still the spool that signed for our items."""
@@ -83,16 +86,23 @@ class Settlement:
         """Act on the gate's answers for `entries`, by item name; raises RoadError if some failed.
 
         An item without an answer, or that did not arrive whole, is looked at here: one that is
-        damaged in our own spool goes to quarantine, any other waits again.
+        damaged in our own spool goes to quarantine, any other waits again. One that arrives damaged
+        while others arrive whole is no failure of the road: after some tries it is quarantined.
         """
         kinds = {answer.item_name: answer.kind for answer in answers}
+        any_landed = ReceiptKind.LANDED in kinds.values()
         failed = 0
         for name, entry in entries.items():
-            if kinds.get(name) == ReceiptKind.LANDED:
+            kind = kinds.get(name)
+            if kind == ReceiptKind.LANDED:
                 self._landed(peer, entry, duration_s=duration_s)
             elif self._is_sound(entry):
+                is_about_it = kind == MISMATCH and any_landed
+                if is_about_it and not self._resends.may_go_again(name):
+                    self._quarantine(entry, Reason.ARRIVES_DAMAGED)
+                    continue
                 self._outlet.put_back(entry)
-                failed += 1
+                failed += not is_about_it
         if failed:
             raise RoadError(f"{failed} of {len(entries)} items did not arrive whole; sent again")
 
@@ -125,6 +135,7 @@ class Settlement:
         name = receipt.item_name
         match receipt.kind:
             case ReceiptKind.LANDED:
+                self._resends.has_landed(peer, name)
                 entry = self._doubts.take(name)
                 if entry is not None:
                     self._landed(peer, entry)
@@ -138,13 +149,17 @@ class Settlement:
                     # Freed when it had landed, or by one who was killed before he could note it:
                     # a modality that asks for storage commitment is answered by this.
                     self._note(Kind.RELEASED, peer, name, f"{STORED_BY}{receipt.detail}")
-            case ReceiptKind.QUARANTINED:
+            case ReceiptKind.QUARANTINED if not self._resends.is_on_the_way(peer, name):
+                if not self._doubts.has(name) and self._outlet.in_hand(name):
+                    return False
                 detail = f"at {peer}: {receipt.detail}"
                 entry = self._outlet.find(name)
                 if entry is not None:
                     self._record(Kind.QUARANTINED, peer, entry, detail=detail)
                 else:
                     self._note(Kind.QUARANTINED, peer, name, detail)
+                if receipt.detail.rpartition(" ")[2] in DAMAGED:
+                    self._replace(peer, name)
             case ReceiptKind.WANTED:
                 self._send_wanted(peer, name, receipt.detail)
         return True
@@ -170,6 +185,15 @@ class Settlement:
             return
         self._record(Kind.REQUEUED, peer, entry, detail=why)
         self._log.info("wanted", item=item.id, mother=peer)
+
+    def _replace(self, peer: str, name: str) -> None:
+        """The copy at `peer` has gone bad: send ours again, if it is here, a few times at most."""
+        if self._outlet.find(name) and not self._outlet.find_sent(name, peer):
+            return  # it waits already, or another mother has it
+        if self._resends.may_go_again(name):
+            self._resends.begin(peer, name)
+            self._send_wanted(peer, name, f"the copy at {peer} has gone bad")
+            self._outlet.bell.ring()
 
     def _landed(self, peer: str, entry: Entry, duration_s: float | None = None) -> None:
         size_bytes = entry.path.stat().st_size
@@ -197,10 +221,13 @@ class Settlement:
             return False
         except (DataError, OSError):
             reason = Reason.UNREADABLE
+        self._quarantine(entry, reason)
+        return False
+
+    def _quarantine(self, entry: Entry, reason: Reason) -> None:
         self._outlet.quarantine(entry, reason)
         self._record(Kind.QUARANTINED, "", entry, detail=reason)
         self._log.error("quarantined", item=entry.item.id, reason=reason)
-        return False
 
     def _make_room(self, peer: str) -> None:
         """Under disk pressure free what the mother has durably, oldest first, and say so."""

@@ -33,6 +33,7 @@ _FINGERPRINT = "compare the fingerprint by telephone, then put her line into kno
 _OUR_KEY = "put our public key on the mother, under this box's name, or have us enrolled again"
 _NOT_OUR_KEY = "it does not know our key (TACKYBOX_SSH_KEY), or has revoked it"
 _HER_PORT = "is it the port of her inbox?"
+_THE_NETWORK = "have each device on the way looked at: cables, switches, firewalls, VPN"
 _HER_ROOM = "make room at the mother"
 
 # What ssh or the gate says, what it means, and what to do. The first that fits decides.
@@ -76,6 +77,10 @@ _SENTENCES: tuple[tuple[str, type[RoadError], str, str], ...] = (
         _HER_PORT,
     ),
     ("not found", RoadError, "what answers there is no Tackybox gate", _HER_PORT),
+    *(
+        (word, RoadError, "what we send or hear is damaged on the way", _THE_NETWORK)
+        for word in ("Corrupted MAC", "authentication code incorrect", "Bad packet length")
+    ),
     ("low-space watermark", RoadError, "its disk is full", _HER_ROOM),
     ("No space left", RoadError, "its disk is full", _HER_ROOM),
     (

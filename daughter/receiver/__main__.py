@@ -11,13 +11,15 @@ from pathlib import Path
 from daughter.receiver.acceptance import Acceptance
 from daughter.receiver.seats import Seats
 from daughter.receiver.worker import Worker, listen
+from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs, service
 from tackybox.config import DaughterConfig, load_daughter
 from tackybox.errors import UnavailableError
 from tackybox.pulse import Pulse
+from tackybox.reasons import Reason
 from tackybox.service import Stop
-from tackybox.spool import Spool
+from tackybox.spool import Entry, Spool
 
 _MOST_WORKERS = 8  # chosen by itself; more can be set
 
@@ -30,7 +32,7 @@ def run() -> int:
     stop = service.on_signals()
     spool = Spool.open(config.spool)
     workers = config.workers or min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
-    with spool.workspace("receiver") as workspace:
+    with spool.workspace("receiver", partial(_note_torn, config, spool)) as workspace:
         try:
             listener = listen(config)
         except OSError as error:
@@ -52,6 +54,17 @@ def run() -> int:
         service.supervise(children, stop, log, pulse=pulse)
         log.info("stopped")
     return 0
+
+
+def _note_torn(config: DaughterConfig, spool: Spool, entry: Entry) -> None:
+    """A power cut has torn what may have been answered: on record, as all else in quarantine."""
+    with Recorder(spool.journal, config.name) as recorder:  # ended before anything is forked
+        recorder.record(
+            Kind.QUARANTINED, item=entry.item.id, digest=entry.item.digest, lane=entry.lane,
+            sop_instance_uid=entry.item.sop_instance_uid,
+            detail=f"{Reason.DIGEST_DIFFERS}: torn by a power cut before it was whole on the disk",
+        )  # fmt: skip
+    logs.get("receiver").error("quarantined", item=entry.item.id, reason=Reason.DIGEST_DIFFERS)
 
 
 def _receive(

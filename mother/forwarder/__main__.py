@@ -17,8 +17,9 @@ from tackybox.config import ArchiveGroup, MotherConfig, load_mother
 from tackybox.dimse.commitment import Report
 from tackybox.dimse.reporting import Host, serve
 from tackybox.pulse import Pulse
+from tackybox.reasons import Reason
 from tackybox.service import Stop
-from tackybox.spool import Reports, Spool
+from tackybox.spool import BOX, Entry, Receipt, ReceiptKind, ReceiptLog, Reports, Spool
 
 
 def run() -> int:
@@ -51,7 +52,14 @@ def _fan_out(config: MotherConfig, spool: Spool, stop: Stop) -> None:
             recorder,
             stop,
             wait=lambda timeout_s: spool.bell.wait(min(timeout_s, config.rescan_interval_s), stop),
+            tell=partial(_tell, spool),
         )
+
+
+def _tell(spool: Spool, entry: Entry, reason: Reason) -> None:
+    """Let the daughter know that an item can't be forwarded: she may have it whole."""
+    receipt = Receipt.now(ReceiptKind.QUARANTINED, entry.item.name, f"{BOX} {reason}")
+    ReceiptLog(spool.root, entry.item.origin).append([receipt])
 
 
 def _carry(config: MotherConfig, group: ArchiveGroup, spool: Spool, stop: Stop) -> None:

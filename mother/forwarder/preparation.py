@@ -70,6 +70,8 @@ class Preparation:
         case = Case(entry, entry.item.id, 0)
         try:
             header = read_header(entry.path)
+            if header.sop_instance_uid != entry.item.sop_instance_uid:
+                raise DataError("its file meta information names another SOP Instance UID")
             payload = Payload(entry.path, header.dataset_offset, self._buffer)
             case = Case(entry, case.item_id, payload.file_bytes)
             try:

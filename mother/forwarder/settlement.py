@@ -20,7 +20,7 @@ from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.config import ArchiveAddress, MotherConfig
 from tackybox.dimse.commitment import PROCESSING_FAILURE, RESOURCE_LIMITATION, reason_in_words
-from tackybox.reasons import Reason
+from tackybox.reasons import DAMAGED, Reason
 from tackybox.spool import Entry, Outlet, Receipt, ReceiptKind, ReceiptLog, Spool, State
 
 _FIRST_DELAY_S = 5.0
@@ -80,7 +80,8 @@ class Settlement:
     def recover(self) -> None:
         """Finish what a killed process left: items in hand wait again, "done" ones are signed.
 
-        These in the background: where another archive is down, there may be a million of them.
+        These in the background: where another archive is down, there may be a million of them. The
+        daughter is told again of what has gone bad here: she may not have been, or can help now.
         """
         if items := self._outlet.recover():
             self._log.info("put back after an abrupt end", outlet=self._outlet.name, items=items)
@@ -96,6 +97,9 @@ class Settlement:
                 if count % _RECOVERED_ITEMS == 0:  # deliveries go before
                     time.sleep(time.monotonic() - began_s)
                     began_s = time.monotonic()
+            for reason in DAMAGED:
+                for entry in self._outlet.quarantined(reason):
+                    self._receipt(entry, ReceiptKind.QUARANTINED, f"{self._outlet.name} {reason}")
             self.sign()
         except Exception as error:  # the disk, most likely: who signs next raises it
             self._failure = error

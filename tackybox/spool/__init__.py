@@ -21,10 +21,11 @@ from tackybox.spool.landing import Landing
 from tackybox.spool.outlet import Outlet
 from tackybox.spool.receipts import STORED_BY, Receipt, ReceiptKind, ReceiptLog
 from tackybox.spool.reports import Reports
-from tackybox.spool.spool import Space, Spool
+from tackybox.spool.spool import BOX, Space, Spool
 from tackybox.spool.whereabouts import Whereabouts, whereabouts
 
 __all__ = [
+    "BOX",
     "MOST_REFERENCES",
     "STORED_BY",
     "Bell",

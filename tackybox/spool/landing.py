@@ -12,12 +12,13 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tackybox.errors import DataError
 from tackybox.item import Item, digest_of
+from tackybox.reasons import DAMAGED
 from tackybox.spool.durable import (
     directory_lock,
     fsync_directory,
@@ -40,6 +41,7 @@ class Landing:
         for lane in Lane:
             make_directory(self._landing / lane)
         self._new = root / "new"
+        self._quarantine = root / "quarantine"
 
     def note_seen(self) -> None:
         """Note that the daughter is there now: `last_seen` tells."""
@@ -69,18 +71,22 @@ class Landing:
         """What a killed commit had taken and not admitted."""
         for lane in Lane:
             for name in list(names(self._landing / lane)):
-                yield Entry.at(self._landing / lane / name)
+                with contextlib.suppress(DataError):  # nothing that we have put there
+                    yield Entry.named(self._landing / lane, name)
 
     def is_sound(self, entry: Entry) -> bool:
-        """Whether the taken file is a regular file with its name's digest; durable if so."""
+        """Whether the taken file is a regular file with its name's digest; durable if so.
+
+        What can't be read, or not made durable, is not sound: one bad block stops no other item.
+        """
         if entry.path.is_symlink() or not entry.path.is_file():
             return False
         try:
             sound = digest_of(entry.path) == entry.item.digest
-        except DataError:
+            if sound:
+                fsync_file(entry.path)
+        except (DataError, OSError):
             return False
-        if sound:
-            fsync_file(entry.path)
         return sound
 
     def discard(self, entry: Entry) -> None:
@@ -94,10 +100,25 @@ class Landing:
         """Make the entries of the strip's `lane` durable."""
         fsync_directory(self._landing / lane)
 
-    def admit(self, entry: Entry) -> Entry:
-        """Move a sound entry, its receipt durable, to where it is fanned out."""
+    def damaged(self) -> list[Path]:
+        """The directories that hold copies gone bad here; mostly none."""
+        return [
+            directory
+            for outlet in names(self._quarantine)
+            for reason in DAMAGED
+            for lane in Lane
+            if (directory := self._quarantine / outlet / reason / lane).is_dir()
+        ]
+
+    def admit(self, entry: Entry, damaged: Iterable[Path] = ()) -> Entry:
+        """Move a sound entry, its receipt durable, to where it is fanned out.
+
+        Copies of it in the directories `damaged` are removed: it takes their place.
+        """
         path = self._new / entry.lane / entry.item.name
         entry.path.rename(path)
+        for directory in damaged:
+            (directory / entry.item.name).unlink(missing_ok=True)
         return Entry(entry.item, entry.lane, path)
 
     def sweep(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -115,6 +116,11 @@ class Outlet:
         """Out of the queue, visibly, under `reason` (a word of `tackybox.reasons`)."""
         return _rename(entry, self._quarantine / reason / entry.lane)
 
+    def quarantined(self, reason: str) -> Iterator[Entry]:
+        """What stands in this outlet's quarantine under `reason`."""
+        for lane in Lane:
+            yield from _entries(self._quarantine / reason / lane)
+
     def sent(self, entry: Entry, peer: str) -> Entry:
         """From in hand to "signed for by `peer`"."""
         return _rename(entry, self.root / State.SENT / peer / entry.lane)
@@ -197,6 +203,14 @@ class Outlet:
         """Whether the item is in hand."""
         return any((self.directory(State.ACTIVE, lane) / item_name).exists() for lane in Lane)
 
+    def find_sent(self, item_name: str, peer: str) -> Entry | None:
+        """The entry under `item_name` that `peer` signed for, if it is still here."""
+        for lane in Lane:
+            directory = self.root / State.SENT / peer / lane
+            if (directory / item_name).exists():
+                return Entry.named(directory, item_name)
+        return None
+
     def find(self, item_name: str) -> Entry | None:
         """The entry under `item_name`, waiting or signed for by any peer, if it is still here."""
         tops = [*(self.root / State.SENT / peer for peer in self.peers()), self.root / State.NEW]
@@ -266,11 +280,14 @@ class Outlet:
             adopt(directory)
 
     def holds(self, entry: Entry) -> bool:
-        """Whether a copy of `entry` stands in this queue (deferred ones not looked at)."""
-        name = entry.item.name
+        """Whether a link to the file of `entry` stands in this queue (deferred not looked at).
+
+        Raises FileNotFoundError if that file is gone.
+        """
+        file = entry.path.stat()
         places = [self.directory(s, entry.lane) for s in (State.NEW, State.ACTIVE, State.DONE)]
         places += [place for state in _BY_PEER for place in self._by_peer(state, entry.lane)]
-        return any((place / name).exists() for place in places)
+        return any(_is(place / entry.item.name, file) for place in places)
 
     def tally(self, state: State, lane: Lane) -> Tally:
         """Count and oldest entry of one directory; those by peer over all of them."""
@@ -339,6 +356,13 @@ def _rename(entry: Entry, directory: Path) -> Entry:
         make_directory(directory)
         entry.path.rename(path)
     return Entry(entry.item, entry.lane, path)
+
+
+def _is(path: Path, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), file)
+    except FileNotFoundError:
+        return False
 
 
 def _entries(directory: Path) -> Iterator[Entry]:

@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,10 +96,13 @@ class Spool:
         return self.root / "journal"
 
     @contextlib.contextmanager
-    def workspace(self, part: str) -> Iterator[Path]:
+    def workspace(
+        self, part: str, note_torn: Callable[[Entry], object] | None = None
+    ) -> Iterator[Path]:
         """A directory under `tmp/` for the process that is the only `part` of this box.
 
         Of what a killed predecessor left in it finished drafts become items, all else is removed.
+        A finished draft that a power cut has torn goes to quarantine, and `note_torn` is called.
         Raises SpoolError if `part` runs already.
         """
         directory = self.root / "tmp" / part
@@ -107,17 +110,21 @@ class Spool:
         with sole_worker(directory, part, _PREDECESSOR_S):
             _sweep_probes(self.root)
             for path in list(directory.iterdir()):
-                self._take_over(path)
+                torn = self._take_over(path)
+                if torn is not None and note_torn is not None:
+                    note_torn(torn)
             yield directory
 
-    def _take_over(self, path: Path) -> None:
+    def _take_over(self, path: Path) -> Entry | None:
+        """The finished draft at `path` becomes an item; returned if it is torn."""
         entry = finished(path)
         if entry is None:
             path.unlink()
         elif is_whole(entry):
             path.rename(self.root / "new" / entry.lane / entry.item.name)
         else:
-            self.quarantine(entry, Reason.DIGEST_DIFFERS)
+            return self.quarantine(entry, Reason.DIGEST_DIFFERS)
+        return None
 
     def draft(
         self, workspace: Path, origin: str, transfer_syntax_uid: str, blank: Blank | None = None
@@ -145,9 +152,12 @@ class Spool:
         A link for each outlet and a rename for the last. The renames come when all links are
         durable, so that an interrupted call is simply made again, and the count of links never
         falls before every outlet has its own. Yields each of them as it is handed over, and is to
-        be iterated to the end; passes over one that is gone.
+        be iterated to the end; passes over one that is gone. An earlier copy of one that was sent
+        again gives way to it.
         """
         *others, last = outlets
+        for entry in entries if others else ():
+            _forget_done(entry, outlets)
         for outlet in others:
             lanes = {entry.lane for entry in entries if _link(entry, outlet)}
             for lane in lanes:
@@ -257,12 +267,27 @@ class Spool:
 
 def _link(entry: Entry, outlet: Outlet) -> bool:
     """A link for `outlet`, unless an interrupted call has made it; whether the file is there."""
+    target = outlet.directory(State.NEW, entry.lane) / entry.item.name
     try:
         if entry.path.stat().st_nlink == 1 or not outlet.holds(entry):
-            link(entry.path, outlet.directory(State.NEW, entry.lane) / entry.item.name)
+            try:
+                link(entry.path, target)
+            except FileExistsError:  # an earlier copy, sent again since: this one was verified last
+                target.unlink(missing_ok=True)
+                link(entry.path, target)
     except FileNotFoundError:
         return False
     return True
+
+
+def _forget_done(entry: Entry, outlets: Sequence[Outlet]) -> None:
+    """Where an earlier copy of `entry` is "done", that says nothing of this one, whose links are
+    counted from now on."""
+    with contextlib.suppress(FileNotFoundError):
+        if entry.path.stat().st_nlink == 1:
+            for outlet in outlets:
+                done = outlet.directory(State.DONE, entry.lane) / entry.item.name
+                done.unlink(missing_ok=True)
 
 
 def _identity(root: Path) -> str:

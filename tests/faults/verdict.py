@@ -7,7 +7,8 @@ the way there: in the mother's `new/` or `landing/`, anywhere in the daughter's 
 What counts is always the digest of the bytes that are read, never a name.
 
 Altered is a delivered or held file whose content nobody offered. Not counted: what lies in
-`landing/`, `tmp/` (nobody vouches for it yet), and in quarantine as `digest-differs` (marked).
+`landing/`, `tmp/` (nobody vouches for it yet), and in quarantine as `digest-differs` or
+`unreadable` (marked).
 
 The journal is in agreement if
 - each answered data set has its RECEIVED at the daughter, and each RECEIVED was offered;
@@ -29,7 +30,7 @@ from mysql_utilities.sqlite_store import SqliteStore
 from tackybox.config.addresses import parse_archives
 from tackybox.errors import DataError
 from tackybox.item import Item, digest_of
-from tackybox.reasons import Reason
+from tackybox.reasons import DAMAGED
 from tackybox.spool import STORED_BY
 from tests.faults.ledger import Ledger, digest_of_file
 
@@ -88,7 +89,7 @@ class Held:
     @property
     def is_vouched_for(self) -> bool:
         """Whether somebody says that these are the bytes that were sent."""
-        return self.place[0] not in _UNTRUSTED and Reason.DIGEST_DIFFERS not in self.place
+        return self.place[0] not in _UNTRUSTED and not set(DAMAGED) & set(self.place)
 
 
 @dataclass(frozen=True)

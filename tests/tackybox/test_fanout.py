@@ -83,3 +83,32 @@ def test_a_ring_comes_after_the_links(spool: Spool) -> None:
 def test_two_fan_outs_of_one_spool_are_refused(spool: Spool) -> None:
     with spool.workspace("fanout"), pytest.raises(SpoolError, match="already is the fanout"):
         run(spool, ["one"], [])
+
+
+def test_a_copy_sent_again_takes_the_place_of_the_one_that_waits_or_is_done(spool: Spool) -> None:
+    """A second file under a name that a queue has was once the end of fan-out, for everybody."""
+    run_once = ["one", "two", "three"]
+    path = arrive(spool, 1)
+    run(spool, run_once, [])
+    [taken] = Outlet(spool.root, "two").claim(1)
+    Outlet(spool.root, "two").done(taken)
+    path.write_bytes(next(spool.root.glob("out/one/new/low/*")).read_bytes())
+    fresh = path.stat().st_ino
+    run(spool, run_once, [])
+    found = [p.stat() for p in spool.root.glob("out/*/new/low/*")]
+    assert [(file.st_ino, file.st_nlink) for file in found] == [(fresh, 3)] * 3
+    assert not list(spool.root.glob("out/*/done/*/*")), "what was done was another copy"
+
+
+def test_the_daughter_is_told_before_an_unreadable_item_is_put_away(spool: Spool) -> None:
+    path = arrive(spool, 1)
+    path.write_bytes(b"no DICOM")
+    told: list[tuple[bool, str]] = []
+    stop = Stop()
+    with Recorder(spool.journal, "mother") as recorder:
+        fanout.run(
+            spool, ["one"], [], recorder, stop, wait=lambda _: stop.set(),
+            tell=lambda entry, reason: told.append((entry.path.exists(), reason)),
+        )  # fmt: skip
+    assert told == [(True, "unreadable")]
+    assert len(list(spool.root.glob("quarantine/_box/unreadable/low/*"))) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -165,3 +166,15 @@ def test_a_deflated_contradiction_is_found_too() -> None:
     encoded = packer.compress(dataset(sop_instance="1.9")) + packer.flush()
     assert command_contradiction(encoded, CT, "1.2.3", DEFLATED) == 0xA900
     assert command_contradiction(b"\xff\xff\xff", CT, "1.2.3", DEFLATED) == 0xC000
+
+
+@pytest.mark.parametrize(
+    "other", [{"sop_class": "1.2.840.10008.5.1.4.1.1.4"}, {"sop_instance": "1.9"}]
+)
+@pytest.mark.parametrize("read", [digest_of, read_header])
+def test_file_meta_that_is_not_its_data_sets_is_bad(
+    tmp_path: Path, read: Callable[[Path], object], other: dict[str, str]
+) -> None:
+    """A bit flipped there would have an image stored under another name, with no digest amiss."""
+    with pytest.raises(DataError, match="contradicts"):
+        read(write(tmp_path / "i", dataset(**other)))
