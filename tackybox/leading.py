@@ -57,6 +57,23 @@ def plain_values(
     return found
 
 
+def offset_behind(head: bytes, last_tag: int, *, implicit: bool) -> int | None:
+    """Where the first element behind `last_tag` begins in a little-endian data set of which `head`
+    is the beginning; None if it is not certain, or not here."""
+    position = 0
+    try:
+        while True:
+            tag, vr, length, begin = _element(head, position, implicit)
+            if tag > last_tag:
+                return position
+            if length == _UNDEFINED:
+                position = _behind_sequence(head, begin, vr, implicit, _DEEPEST)
+            else:
+                position = begin + length
+    except (_NotPlain, struct.error):
+        return None
+
+
 def first_tag(head: bytes) -> int:
     """The tag that a little-endian data set begins with; all of its bits set if there is none."""
     if len(head) < 4:

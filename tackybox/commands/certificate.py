@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ VERSION = 1
 _KEY = "tackybox_certificate"
 _SEAL = "sha256"
 _LARGEST_BYTES = 256 << 20
+_HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def certify(study_instance_uid: str, histories: Sequence[History]) -> dict[str, Any]:
@@ -50,6 +53,41 @@ def certify(study_instance_uid: str, histories: Sequence[History]) -> dict[str, 
 def sealed(certificate: dict[str, Any]) -> dict[str, Any]:
     """`certificate` with the digest over all the rest of it."""
     return {**certificate, _SEAL: _digest(certificate)}
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """One image of a certificate, to be looked for in an archive. `originals`: the content digests
+    that its copy may have, each with the transfer syntax that it was computed in."""
+
+    item: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    originals: dict[str, str]
+
+
+def images_of(certificate: dict[str, Any]) -> list[Certified]:
+    """What an archive is to have: each SOP instance once, with the digests of all that was sent
+    under its UID. Raises DataError for a certificate that can't be."""
+    found: dict[str, Certified] = {}
+    try:
+        for one in certificate["images"]:
+            originals = {one["content_sha256"]: one["transfer_syntax_uid"]}
+            for archive in one["archives"]:
+                if archive["sent_transfer_syntax_uid"]:
+                    originals[archive["sent_digest"]] = archive["sent_transfer_syntax_uid"]
+            uids = (one["series_instance_uid"], one["sop_instance_uid"], one["sop_class_uid"])
+            if not all(_HEX.fullmatch(digest) for digest in originals):
+                raise ValueError
+            if not all(not uid or is_uid(uid) for uid in (*uids, *originals.values())):
+                raise ValueError
+            image = Certified(one["item"], certificate["study_instance_uid"], *uids, originals)
+            found.setdefault(image.sop_instance_uid, image).originals.update(originals)
+    except (KeyError, TypeError, ValueError):
+        raise DataError("the certificate's images are not as they must be") from None
+    return list(found.values())
 
 
 def as_text(certificate: dict[str, Any]) -> str:
@@ -135,7 +173,7 @@ def _archive(history: History, image: Image) -> dict[str, Any]:
     before = until[: until.index(sent)] if sent else []
     converted = before[-1] if before and before[-1].kind is Kind.CONVERTED else None
     released = None if stored else _last(steps, Kind.RELEASED)
-    committed = [e for e in steps if e.kind.value == "COMMITTED"]
+    committed = [event for event in steps if event.kind is Kind.COMMITTED]
     # Where the archive had to prove that it keeps it, it had answered before.
     told = (_last(until, Kind.TAKEN) if stored else None) or stored or released
     return {

@@ -8,11 +8,13 @@ archive still has it: `verify --archive` asks it for that.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
+from mysql_utilities.reports import Source
 from tackybox.commands import certificate, output
 from tackybox.commands.sources import add_source_arguments, find, sources_of
 from tackybox.errors import NotFoundError, UsageError
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Certify; 0, or 1. Raises NotFoundError, UsageError."""
-    certified = of_study(args, args.study)
+    with sources_of(args) as sources:
+        certified = of_study(sources, args.study)
     if args.out:
         write(certified, args.out)
     if args.json:
@@ -46,11 +49,9 @@ def run(args: argparse.Namespace) -> int:
     return int(certified["images_proved"] < certified["images_on_record"])
 
 
-def of_study(args: argparse.Namespace, study: str) -> dict[str, Any]:
-    """The certificate of `study` from the journals that `args` name; raises NotFoundError."""
-    with sources_of(args) as sources:
-        found = find(sources, study)
-    histories = [one for one in found if one.first("study_instance_uid") == study]
+def of_study(sources: Sequence[Source], study: str) -> dict[str, Any]:
+    """The certificate of `study` from these journals; raises NotFoundError."""
+    histories = [one for one in find(sources, study) if one.first("study_instance_uid") == study]
     certified = certificate.certify(study, histories)
     if not certified["images"]:
         raise NotFoundError("nothing on record of this study; name it by its Study Instance UID")

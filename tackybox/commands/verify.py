@@ -3,6 +3,7 @@
 Exit code 0 if all are, 65 if any is not. Promises to change nothing, and to read each item once
 however many outlets hold a link to it. An item that moves on while a box runs may be passed over;
 stop the box where every single one must be seen.
+With --archive it is an archive's copies that are read: `tackybox.commands.archived`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tackybox.commands import output
+from tackybox.commands import archived, output
 from tackybox.commands.opening import add_spool_argument, open_spool
 from tackybox.errors import DataError
 from tackybox.item import digest_of, read_header
@@ -20,7 +21,7 @@ from tackybox.spool import Entry, Lane
 from tackybox.spool.durable import names
 
 NAME = "verify"
-HELP = "read every item in a spool again and check its digest; exit code 65 if one differs"
+HELP = "read every item in a spool, or an archive's copies, and check digests; 65 if one differs"
 
 _NO_ITEMS_IN = frozenset({"tmp", "arriving", "receipts", "journal"})
 
@@ -46,11 +47,14 @@ class Report:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     add_spool_argument(parser)
+    archived.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="write JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Verify; 0, or 65 (EX_DATAERR) if anything differs."""
+    if archived.is_asked(args):
+        return archived.run(args)
     spool, _ = open_spool(args)
     report = Report()
     with output.progress("verifying", quiet=args.json) as progress:

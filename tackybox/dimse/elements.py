@@ -60,9 +60,21 @@ def parse(
     return reader.elements(len(encoded), left_out=left_out)
 
 
-def encode(elements: Iterable[Element], *, implicit: bool) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Whether sequences, and their items, are written with their lengths (PS3.5 7.5.1), or are
+    ended by delimiters."""
+
+    of_sequences: bool = False
+    of_items: bool = False
+
+
+_DELIMITED = Lengths()
+
+
+def encode(elements: Iterable[Element], *, implicit: bool, lengths: Lengths = _DELIMITED) -> bytes:
     """`elements` in Implicit or Explicit VR Little Endian."""
-    return b"".join(piece for element in elements for piece in _encoded(element, implicit))
+    return b"".join(piece for element in elements for piece in _encoded(element, implicit, lengths))
 
 
 def flatten(elements: Iterable[Element], path: tuple[int, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -209,19 +221,26 @@ def _look_up(tag: int, creators: dict[int, bytes]) -> str:
         return "UN"
 
 
-def _encoded(element: Element, implicit: bool) -> Iterator[bytes]:
+def _encoded(element: Element, implicit: bool, lengths: Lengths) -> Iterator[bytes]:
     if element.vr == "SQ":
-        yield _head(element.tag, "SQ", _UNDEFINED, implicit)
-        for item in element.items:
-            yield _delimiter(_ITEM, _UNDEFINED)
-            yield encode(item, implicit=implicit)
-            yield _delimiter(_ITEM_END, 0)
-        yield _delimiter(_SEQUENCE_END, 0)
+        items = b"".join(_encoded_item(item, implicit, lengths) for item in element.items)
+        length = len(items) if lengths.of_sequences else _UNDEFINED
+        yield _head(element.tag, "SQ", length, implicit)
+        yield items
+        if not lengths.of_sequences:
+            yield _delimiter(_SEQUENCE_END, 0)
         return
     too_long = len(element.value) > 0xFFFF and element.vr not in _LONG_VRS
     # PS3.5 6.2.2 note 3: a value too long for the two bytes of its VR's length becomes UN.
     yield _head(element.tag, "UN" if too_long else element.vr, len(element.value), implicit)
     yield element.value
+
+
+def _encoded_item(item: tuple[Element, ...], implicit: bool, lengths: Lengths) -> bytes:
+    content = encode(item, implicit=implicit, lengths=lengths)
+    if lengths.of_items:
+        return _delimiter(_ITEM, len(content)) + content
+    return _delimiter(_ITEM, _UNDEFINED) + content + _delimiter(_ITEM_END, 0)
 
 
 def _head(tag: int, vr: str, length: int, implicit: bool) -> bytes:

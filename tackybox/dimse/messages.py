@@ -113,6 +113,20 @@ def _query_request(field: int, message_id: int, sop_class_uid: str) -> Request:
     return Request(message_id, command, field | RESPONSE)
 
 
+def store_response(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, status: int
+) -> bytes:
+    """C-STORE-RSP, PS3.7 table 9.3-2."""
+    return encode_command(
+        (AFFECTED_SOP_CLASS_UID, uid_value(sop_class_uid)),
+        (COMMAND_FIELD, us_value(C_STORE_RQ | RESPONSE)),
+        (MESSAGE_ID_RESPONDED_TO, us_value(message_id)),
+        (COMMAND_DATA_SET_TYPE, us_value(NO_DATA_SET)),
+        (STATUS, us_value(status)),
+        (AFFECTED_SOP_INSTANCE_UID, uid_value(sop_instance_uid)),
+    )
+
+
 def cancel_command(message_id: int) -> bytes:
     """C-CANCEL-RQ for the request `message_id`, PS3.7 table 9.3-5; it has no response."""
     return encode_command(

@@ -157,26 +157,20 @@ class Query:
         Raises QueryError if it refuses or if there are more than `most`, AssociationError if no
         answer comes (the association is over then), ValueError for a UID that is none.
         """
-        keys = {
-            _SOP_INSTANCE_UID: sop_instance_uid,
-            _STUDY_INSTANCE_UID: study_instance_uid,
-            _SERIES_INSTANCE_UID: series_instance_uid,
-        }
-        if not all(is_uid(uid) for uid in keys.values() if uid):
-            raise ValueError("what is asked for is no UID")
+        asked = identifier(level, study_instance_uid, series_instance_uid, sop_instance_uid)
         request = find_request(self._association.next_message_id(), STUDY_ROOT_FIND)
         context_id = self._association.accepted[_CONTEXT]
-        self._association.send(request.command, context_id, _identifier(level, keys))
+        self._association.send(request.command, context_id, asked)
         found: list[Match] = []
         until_s = time.monotonic() + _LONGEST_S
         for number in itertools.count(1):
-            status, identifier = self._next(request)
+            status, answer = self._next(request)
             if status not in _PENDING:
                 break
             if number > most or time.monotonic() > until_s:
                 self._cancel(request, context_id)
                 raise QueryError(f"{self._address} lists more than {most} matches, or for too long")
-            match = _match(level, identifier)
+            match = _match(level, answer)
             found += [match] if match is not None else []
         if status != _SUCCESS:
             raise QueryError(f"{self._address} answered C-FIND with status 0x{status:04X}")
@@ -207,11 +201,14 @@ class Query:
                 return
 
 
-def _identifier(level: Level, keys: dict[int, str]) -> bytes:
-    """What is asked, PS3.4 C.4.1.1.3: the level, the keys down to it, and the counts there."""
+def identifier(level: Level, *uids: str) -> bytes:
+    """What is asked, PS3.4 C.4.1.1.3: the level, and the UIDs of study, series and SOP instance
+    down to it, "" for all. Raises ValueError for what is no UID."""
+    if not all(is_uid(uid) for uid in uids if uid):
+        raise ValueError("what is asked for is no UID")
     depth = tuple(Level).index(level)
     asked = {_LEVEL: _even(level.encode(), b" ")}
-    asked |= {tag: uid_value(keys[tag]) for tag in _KEYS[: depth + 1]}
+    asked |= {tag: uid_value(uid) for tag, uid in zip(_KEYS[: depth + 1], uids, strict=False)}
     if level is not Level.IMAGE:
         asked[_COUNTS[depth]] = b""
     return b"".join(
