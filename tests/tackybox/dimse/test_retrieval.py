@@ -25,7 +25,7 @@ from tackybox.dimse.scu import Source, StorageAssociation
 from tackybox.item import content_digest
 from tests.peers import Peer, dcmqrscp, orthanc, storescp, wheel_files
 
-SHORT = Timeouts(connect_s=2, answer_s=5)
+SHORT = Timeouts(connect_s=5, answer_s=15)
 CT = Pair(str(CTImageStorage), str(ExplicitVRLittleEndian))
 Archive = Callable[[Path], contextlib.AbstractContextManager[Peer]]
 
