@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.matrix import ROWS
+from tests.faults.preload import Preload
+from tests.faults.relay import Relay
 from tests.faults.verdict import Verdict
 
 _ROWS = pytest.StashKey[str]()
@@ -54,6 +56,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     is_long = config.getoption("--faults") == "long"
     here = Path(__file__).parent
+    too_long = []
     for item in items:
         if here not in item.path.parents:
             continue
@@ -61,7 +64,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.stash[_ROWS] = marker.args[0]
             assert marker.args[0] in {row.id for row in ROWS}, f"{item.nodeid}: no such row"
         if item.get_closest_marker("long_fault") and not is_long:
-            item.add_marker(pytest.mark.skip(reason="runs with --faults=long (make faults)"))
+            too_long.append(item)
+    if too_long:
+        config.hook.pytest_deselected(items=too_long)
+        items[:] = [item for item in items if item not in set(too_long)]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -104,6 +110,27 @@ def record(counts: Counts) -> Record:
         assert verdict.holds, str(verdict)
 
     return record
+
+
+@pytest.fixture(scope="session")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    """For tests that leave it as it was, quiet; with two archives, so that fan-out makes links."""
+    with Relay(tmp_path_factory.mktemp("shared"), archives=2) as relay:
+        yield relay
+
+
+@pytest.fixture(scope="session")
+def preload(relay: Relay) -> Preload:
+    """Loaded into the receiver, the pusher, the forwarder and the gate's sessions of
+    `relay`; gone from the gate when the inbox is started again."""
+    preload = Preload(relay.workdir)
+    for daemon in (relay.daughter.receiver, relay.mother.forwarder):
+        relay.restart(daemon, prefix=preload.prefix)
+    preload.add_to_gate(relay.processes("sshd"))
+    relay.restart(relay.daughter.pusher, prefix=preload.prefix)  # and opens sessions anew
+    relay.send(relay.images(1))
+    relay.wait_quiet()
+    return preload
 
 
 def _merge(path: Path, line: dict[str, object]) -> None:

@@ -16,7 +16,7 @@ from tests.faults.preload import Action, Call, Preload
 from tests.faults.proxy import DOWN, UP, Proxy
 from tests.faults.relay import Relay
 
-_CYCLES = {"short": 5, "long": 50}
+_CYCLES = {"short": 3, "long": 50}
 _IMAGES_PER_CYCLE = 6
 _PAUSE_S = 0.15
 _ERRORS = (errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EROFS)
