@@ -13,7 +13,9 @@ Altered is a delivered or held file whose content nobody offered. Not counted: w
 The journal is in agreement if
 - each answered data set has its RECEIVED at the daughter, and each RECEIVED was offered;
 - each content in an archive has its STORED for that archive at the mother, and the other way round;
-- what the daughter RELEASED because it was stored is in every archive.
+- what the daughter RELEASED because it was stored is in every archive;
+- each item that came to a box (RECEIVED, LANDED) and stands there no more has all its steps: QUEUED
+  and RELEASED at the daughter, QUEUED and STORED for each archive at the mother.
 """
 
 from __future__ import annotations
@@ -190,7 +192,13 @@ def judge(
         altered,
         duplicated,
         sorted(item for (item, _), count in again.items() if count > 1),
-        list(_disagreements(ledger, daughter, stored, contents)) if journal else [],
+        [
+            *_disagreements(ledger, daughter, stored, contents),
+            *_gaps(daughter, {h.item.id for h in here}, Kind.RECEIVED, Kind.RELEASED, None),
+            *_gaps(mother, {h.item.id for h in there}, Kind.LANDED, Kind.STORED, list(contents)),
+        ]
+        if journal
+        else [],
     )
 
 
@@ -218,6 +226,21 @@ def _disagreements(
         if event.detail.startswith(STORED_BY):
             missing = [outlet for outlet, found in contents.items() if event.digest not in found]
             yield from (f"{event.item} is RELEASED, not in {outlet}" for outlet in missing)
+
+
+def _gaps(
+    spool: Path, held: set[str], came: Kind, left: Kind, outlets: Sequence[str] | None
+) -> Iterator[str]:
+    """Items that `came`, are not `held` any more, and lack a step; `outlets` None: of any."""
+    steps: dict[Kind, set[tuple[str, str]]] = defaultdict(set)
+    for event in events(spool, came, Kind.QUEUED, left):
+        steps[event.kind].add((event.item, event.destination if outlets is not None else ""))
+    for item, _ in sorted(steps[came]):
+        if item not in held:
+            for outlet in outlets if outlets is not None else [""]:
+                for kind in (Kind.QUEUED, left):
+                    if (item, outlet) not in steps[kind]:
+                        yield f"{item} came and went without {kind} {outlet}"
 
 
 def _held(spool: Path) -> Iterator[Held]:
