@@ -93,7 +93,7 @@ def _read(
 
 
 def _note(arrival: _Arrival, outlets: Sequence[Outlet], recorder: Recorder, log: logs.Log) -> None:
-    """Put on record that it was handed to `outlets`."""
+    """Put on record that it is handed to `outlets`."""
     entry, item = arrival.entry, arrival.entry.item
     fields = arrival.header.event_fields()
     for outlet in outlets:

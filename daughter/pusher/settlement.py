@@ -205,11 +205,12 @@ class Settlement:
             self._outlet.sent(entry, peer)
 
     def _release(self, peer: str, entry: Entry, why: str, *, keep: bool = True) -> None:
+        # On record first: of a file that is gone nobody could tell any more that it may go.
+        self._record(Kind.RELEASED, peer, entry, detail=why)
         if keep and self._keep:
             self._kept.add(entry)
         else:
             self._outlet.release(entry)
-        self._record(Kind.RELEASED, peer, entry, detail=why)
         self._log.info("released", item=entry.item.id, mother=peer)
 
     def _is_sound(self, entry: Entry) -> bool:

@@ -130,11 +130,12 @@ class Settlement:
                 duration_s=round(stored.duration_s, 6),
             )  # fmt: skip
             return
-        done = self._outlet.done(case.entry)
+        # On record first: a kill in between has it sent again, not stored without a word.
         self._record(
             Kind.STORED, case, address, status_code=stored.status, duration_s=stored.duration_s,
             detail=stored.detail,
         )  # fmt: skip
+        done = self._outlet.done(case.entry)
         self._log.info(
             "stored", item=case.item_id, archive=address, status=stored.status,
             duration_s=round(stored.duration_s, 6),
@@ -145,17 +146,17 @@ class Settlement:
         """The archive has proved that it keeps it; `proof` says how, in words."""
         self._denials.stored()
         case = _case(entry)
-        done = self._outlet.done(entry)
         self._record(Kind.COMMITTED, case, address, detail=proof)
         self._record(Kind.STORED, case, address, detail=f"proved: {proof}")
+        done = self._outlet.done(entry)
         self._log.info("stored", item=case.item_id, archive=address, reason=proof)
         self._receipt(done, ReceiptKind.STORED, self._outlet.name)
 
     def unproved(self, entry: Entry, address: ArchiveAddress, why: str) -> None:
         """The archive does not say whether it keeps it: its Success is taken for what it says."""
         case = _case(entry)
-        done = self._outlet.done(entry)
         self._record(Kind.STORED, case, address, detail=f"on its answer alone: {why}")
+        done = self._outlet.done(entry)
         self._log.info("stored", item=case.item_id, archive=address, reason=why)
         self._receipt(done, ReceiptKind.STORED, self._outlet.name)
 

@@ -151,9 +151,9 @@ class Spool:
 
         A link for each outlet and a rename for the last. The renames come when all links are
         durable, so that an interrupted call is simply made again, and the count of links never
-        falls before every outlet has its own. Yields each of them as it is handed over, and is to
-        be iterated to the end; passes over one that is gone. An earlier copy of one that was sent
-        again gives way to it.
+        falls before every outlet has its own. Yields each of them right before its rename, so that
+        what is then put on record no kill can take away, and is to be iterated to the end; passes
+        over one that is gone. An earlier copy of one that was sent again gives way to it.
         """
         *others, last = outlets
         for entry in entries if others else ():
@@ -163,11 +163,11 @@ class Spool:
             for lane in lanes:
                 fsync_directory(outlet.directory(State.NEW, lane))
         for entry in entries:
-            try:
-                move(entry.path, last.directory(State.NEW, entry.lane) / entry.item.name)
-            except FileNotFoundError:
+            if not entry.path.exists():
                 continue
             yield entry
+            with contextlib.suppress(FileNotFoundError):
+                move(entry.path, last.directory(State.NEW, entry.lane) / entry.item.name)
 
     def count_links(self) -> int:
         """How many links to items stand in the spool on their way; quarantine is not counted."""
