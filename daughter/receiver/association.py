@@ -102,6 +102,14 @@ class Association:
         if self.is_idle:
             self._wire.wake()
 
+    def give_up(self) -> bool:
+        """End it if there is no association yet; whether that was so. From any thread."""
+        if self._accepted is not None or self._is_stopping:
+            return False
+        self._is_stopping = True
+        self._wire.wake()
+        return True
+
     def run(self) -> None:
         """Serve it to its end, however it ends."""
         farewell = False

@@ -89,7 +89,7 @@ class Worker:
                 self._log.error("can't take a connection", exc=error)
                 time.sleep(1.0)  # or the loop would spin: the connection waits in the kernel
             return
-        if len(self._associations) >= self._most:
+        if len(self._associations) >= self._most and not self._make_room():
             sock.close()
             return
         thread = threading.Thread(target=self._serve, args=(sock, address[0]), daemon=True)
@@ -98,6 +98,13 @@ class Worker:
         except RuntimeError as error:  # no thread left
             self._log.error("can't take a connection", exc=error)
             sock.close()
+
+    def _make_room(self) -> bool:
+        """Give up the connection that has been there longest without asking for an association.
+
+        However many say nothing, who has something to say is heard.
+        """
+        return any(association.give_up() for association in list(self._associations.values()))
 
     def _serve(self, sock: socket.socket, peer_address: str) -> None:
         me, seated = threading.current_thread(), False
