@@ -69,6 +69,16 @@ def make_key_pair(path: Path, comment: str) -> None:
     _ssh_keygen("-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path))
 
 
+def sign(file: Path, key: Path, purpose: str) -> Path:
+    """Sign `file` with the private key at `key`: an SSH signature in `file`.sig, whose path it is.
+
+    `purpose` is the signature's namespace, so that it counts for nothing else. Who has the public
+    key checks it with ssh-keygen -Y verify. Raises UnavailableError as `make_key_pair` does.
+    """
+    _ssh_keygen("-q", "-Y", "sign", "-f", str(key), "-n", purpose, str(file))
+    return file.with_name(f"{file.name}.sig")
+
+
 def own_key(path: Path, comment: str, setting: str) -> PublicKey:
     """The public half of this box's own private key at `path`; the pair is made if there is none.
 

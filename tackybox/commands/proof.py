@@ -15,13 +15,16 @@ from typing import Any
 from rich.text import Text
 
 from mysql_utilities.reports import Source
+from tackybox import keys
 from tackybox.commands import certificate, output
 from tackybox.commands.sources import add_source_arguments, find, sources_of
+from tackybox.config import DaughterConfig, load_box
 from tackybox.errors import NotFoundError, UsageError
 
 NAME = "proof"
 HELP = "certify how each image of a study was delivered; exit code 1 where the proof has a gap"
 
+SIGNED_FOR = "tackybox-certificate"
 _MOST_ROWS = 50
 
 
@@ -31,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write the certificate into this new file"
     )
+    parser.add_argument(
+        "--sign", action="store_true",
+        help="sign the file with this box's ssh key; the signature is FILE.sig",
+    )  # fmt: skip
     parser.add_argument("--images", action="store_true", help="show every image, not the gaps only")
     add_source_arguments(parser)
     parser.add_argument("--json", action="store_true", help="write the certificate as JSON")
@@ -38,10 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Certify; 0, or 1. Raises NotFoundError, UsageError."""
+    if args.sign and not args.out:
+        raise UsageError("what is signed is a file; name it with --out FILE")
+    config = load_box() if args.sign else None
     with sources_of(args) as sources:
         certified = of_study(sources, args.study)
     if args.out:
         write(certified, args.out)
+    if config is not None:
+        key = config.ssh_key if isinstance(config, DaughterConfig) else config.host_key
+        keys.sign(args.out, key, SIGNED_FOR)
     if args.json:
         output.write_json(certified)
     else:

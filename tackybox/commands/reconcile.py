@@ -34,20 +34,30 @@ HELP = "compare what was sent with what the archives list, per study and day; 1 
 
 @dataclass(slots=True)
 class Row:
-    """One group, compared. `listed` and `missing` are of those stored; `problem` says why the
-    archive could not be asked, "" if it was."""
+    """One group, compared. Of its `images` an archive said that it has `stored`, which are `listed`
+    or `missing`; `not_yet` wait or stand in quarantine. `problem` says why the archive could not be
+    asked, "" if it was."""
 
-    group: Group
+    day: date
+    site: str
+    study_instance_uid: str
+    outlet: str
     archive: str
+    images: int
     stored: int
+    not_yet: int
     listed: int = 0
     missing: list[Image] = field(default_factory=list)
     problem: str = ""
 
-    @property
-    def not_yet(self) -> int:
-        """How many images no archive has said that it has: waiting, or in quarantine."""
-        return self.group.count() - len(self.group.stored)
+    @classmethod
+    def of(cls, group: Group, archive: str, stored: int) -> Row:
+        """Of a group of which nothing was asked yet."""
+        count = group.count()
+        return cls(
+            group.day, group.site, group.study_instance_uid, group.outlet, archive,
+            count, stored, count - len(group.stored),
+        )  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,25 +168,31 @@ class _Archives:
 def _compare(
     found: Sequence[Group], asked: Sequence[ArchiveAddress], archives: _Archives
 ) -> Iterator[Row]:
+    names = [str(address) for address in asked]
+    known = {str(address) for address in asked if any(_is_of(address, one) for one in found)}
     for group in found:
         by_archive: dict[str, list[Image]] = {}
         for image in group.stored:
             by_archive.setdefault(image.archive, []).append(image)
         if not group.stored:
-            yield Row(group, group.outlet, 0)
+            yield Row.of(group, group.outlet, 0)
         if asked:
-            names = [str(address) for address in asked]
-            if known := [name for name in names if name in by_archive]:
-                by_archive = {name: by_archive[name] for name in known}
-            else:  # by another address than the one on record: it is to have everything
-                by_archive = dict.fromkeys(names, group.stored)
+            # By another address than those on record an archive is to have everything.
+            others = [name for name in names if name not in known]
+            by_archive = {name: by_archive[name] for name in known & by_archive.keys()}
+            by_archive |= dict.fromkeys(others, group.stored)
         for name, images in by_archive.items():
             if images:
                 yield _ask(group, name, images, archives)
 
 
+def _is_of(address: ArchiveAddress, group: Group) -> bool:
+    """Whether the group's outlet is this archive's, as far as the journal says."""
+    return address.name in group.outlet or str(address) in {one.archive for one in group.images}
+
+
 def _ask(group: Group, name: str, images: Sequence[Image], archives: _Archives) -> Row:
-    row = Row(group, name, len(images))
+    row = Row.of(group, name, len(images))
     if name == EVERY_ARCHIVE:
         raise UsageError(
             "a daughter's journal does not say which archives have the images: name one that can "
@@ -196,14 +212,13 @@ def _print(rows: Sequence[Row]) -> None:
     console = output.console()
     days: dict[tuple[date, str, str], list[Row]] = {}
     for row in rows:
-        days.setdefault((row.group.day, row.group.site, row.archive), []).append(row)
+        days.setdefault((row.day, row.site, row.archive), []).append(row)
     columns = ["day (UTC)", "site", "archive", "studies", "images", "stored", "listed", "missing"]
     table = output.table("Per day", [*columns, "not yet"], right=[*columns[3:], "not yet"])
     for (day, site, archive), of_day in sorted(days.items()):
-        counts = [len(of_day)]
-        counts += [sum(row.group.count() for row in of_day), sum(row.stored for row in of_day)]
-        counts += [sum(row.listed for row in of_day), sum(len(row.missing) for row in of_day)]
-        counts += [sum(row.not_yet for row in of_day)]
+        counts = [len(of_day), sum(row.images for row in of_day)]
+        counts += [sum(row.stored for row in of_day), sum(row.listed for row in of_day)]
+        counts += [sum(len(row.missing) for row in of_day), sum(row.not_yet for row in of_day)]
         style = "red" if counts[4] or any(row.problem for row in of_day) else ""
         output.add_row(table, [day, site, archive, *counts], style)
     console.print(table)
@@ -213,8 +228,7 @@ def _print(rows: Sequence[Row]) -> None:
         if row.missing:
             uids = [image.item.sop_instance_uid for image in row.missing]
             shown = "\n".join(uids[:3]) + (f"\n… {len(uids) - 3} more" if len(uids) > 3 else "")
-            group = row.group
-            cells = [group.day, group.site, group.study_instance_uid, row.archive, len(uids)]
+            cells = [row.day, row.site, row.study_instance_uid, row.archive, len(uids)]
             gaps.add_row(*map(output.cell, cells), shown)
     if gaps.row_count:
         console.print(gaps)
@@ -223,12 +237,11 @@ def _print(rows: Sequence[Row]) -> None:
 
 
 def _as_dict(row: Row) -> dict[str, Any]:
-    group = row.group
+    counts = ("images", "stored", "listed", "not_yet")
     return {
-        "day": group.day, "site": group.site, "study_instance_uid": group.study_instance_uid,
-        "outlet": group.outlet, "archive": row.archive, "images": group.count(),
-        "stored": row.stored, "listed": row.listed, "not_yet": row.not_yet,
-        "problem": row.problem,
+        "day": row.day, "site": row.site, "study_instance_uid": row.study_instance_uid,
+        "outlet": row.outlet, "archive": row.archive, "problem": row.problem,
+        **{name: getattr(row, name) for name in counts},
         "missing": [
             {"item": image.item.id, "sop_instance_uid": image.item.sop_instance_uid,
              "series_instance_uid": image.series_instance_uid}

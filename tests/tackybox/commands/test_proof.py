@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,28 @@ def test_each_box_alone_says_what_it_knows(delivered: Relay, tackybox: Cli) -> N
     assert of_daughter.code == 1
     assert "0 of 3 images proved" in of_daughter.out
     assert "here is her receipt" in of_daughter.out
+
+
+def test_a_signature_says_whose_certificate_it_is(
+    delivered: Relay, tackybox: Cli, tmp_path: Path
+) -> None:
+    def verifies() -> bool:
+        command = [
+            "ssh-keygen", "-Y", "verify", "-f", str(tmp_path / "allowed"), "-I", "main",
+            "-n", "tackybox-certificate", "-s", f"{path}.sig",
+        ]  # fmt: skip
+        with path.open("rb") as signed:
+            done = subprocess.run(command, stdin=signed, capture_output=True, check=False)
+        return done.returncode == 0
+
+    path, mother = tmp_path / "certificate.json", delivered.on_mother
+    assert tackybox(f"proof {delivered.study} --out {path} --sign", **mother).code == 0
+    public = Path(mother["TACKYBOX_HOST_KEY"]).with_suffix(".pub").read_text()
+    (tmp_path / "allowed").write_text(f"main {public}")
+    assert verifies()
+    path.write_text(path.read_text().replace('"main"', '"mine"'))
+    assert not verifies()
+    assert tackybox(f"proof {delivered.study} --sign", **mother).code == 64
 
 
 @pytest.fixture

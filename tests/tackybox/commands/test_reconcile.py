@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
 
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
+from tackybox.config.addresses import ArchiveAddress
 from tackybox.demo.stack import LOOPBACK, free_port
+from tackybox.dimse.query import STUDY_ROOT_FIND
+from tackybox.item import Item
+from tackybox.spool import Outlet, State
 from tests.peers import wait_until
-from tests.tackybox.commands.conftest import Relay, Result
+from tests.tackybox.commands.conftest import Filled, Relay, Result
 
 Cli = Callable[..., Result]
 
@@ -104,3 +112,108 @@ def test_what_is_not_on_record(mother: Path, tackybox: Cli) -> None:
     assert tackybox(f"reconcile --spool {mother} --day 2001-01-01").code == 66
     assert tackybox(f"reconcile --spool {mother} --day yesterday").code == 64
     assert tackybox(f"reconcile --spool {mother} --send").code == 64
+
+
+@pytest.fixture
+def listed() -> Iterator[tuple[ArchiveAddress, set[str]]]:
+    """An archive that lists the images in a set, of whatever study."""
+    uids: set[str] = set()
+
+    def answers(event: evt.Event) -> Iterator[tuple[int, Dataset]]:
+        asked, found = event.identifier, Dataset()
+        found.QueryRetrieveLevel = asked.QueryRetrieveLevel
+        if asked.QueryRetrieveLevel == "SERIES":
+            found.SeriesInstanceUID = "1.2.9.1"
+            yield 0xFF00, found
+            return
+        for uid in sorted(uids):
+            found.SOPInstanceUID = uid
+            yield 0xFF00, found
+
+    ae = AE("A")
+    ae.add_supported_context(STUDY_ROOT_FIND)
+    server: Any = ae.start_server(
+        (LOOPBACK, 0), block=False, evt_handlers=[(evt.EVT_C_FIND, answers)]
+    )
+    yield ArchiveAddress("A", LOOPBACK, server.server_address[1]), uids
+    server.shutdown()
+
+
+@dataclass(frozen=True)
+class TwoArchives:
+    """A mother of A, which has taken two images, and of B, which is down."""
+
+    box: Filled
+    first: ArchiveAddress
+    second: ArchiveAddress
+    items: list[Item]
+    environment: dict[str, str]
+
+
+@pytest.fixture
+def two(tmp_path: Path, listed: tuple[ArchiveAddress, set[str]]) -> TwoArchives:
+    box, first = Filled(tmp_path / "two"), listed[0]
+    second = ArchiveAddress("B", LOOPBACK, free_port())
+    entries = [box.accept(number) for number in range(2)]
+    with Recorder(box.spool.journal, "main") as recorder:
+        for entry in entries:
+            box.hand_out(entry, first.name, second.name)
+            fields = {
+                "item": entry.item.id, "digest": entry.item.digest,
+                "sop_instance_uid": entry.item.sop_instance_uid,
+            }  # fmt: skip
+            recorder.record(Kind.LANDED, peer_address="north", **fields)
+            for outlet in (first.name, second.name):
+                recorder.record(
+                    Kind.QUEUED, destination=outlet, study_instance_uid="1.2.9",
+                    series_instance_uid="1.2.9.1", **fields,
+                )  # fmt: skip
+            recorder.record(
+                Kind.STORED, destination=first.name, peer_address=str(first), status_code=0,
+                **fields,
+            )  # fmt: skip
+    outlet, claimed = box.claim(first.name, 2)
+    for entry in claimed:
+        outlet.done(entry)
+    environment = {
+        "TACKYBOX_NAME": "main", "TACKYBOX_AET": "MAIN", "TACKYBOX_SPOOL": str(box.root),
+        "TACKYBOX_ARCHIVES": f"{first};{second}",
+    }  # fmt: skip
+    return TwoArchives(box, first, second, [entry.item for entry in entries], environment)
+
+
+def test_what_waits_for_one_archive_is_not_missing_there(
+    two: TwoArchives, listed: tuple[ArchiveAddress, set[str]], tackybox: Cli
+) -> None:
+    listed[1].update(item.sop_instance_uid for item in two.items)
+    done = tackybox("reconcile --study 1.2.9 --json", **two.environment)
+    assert done.code == 0, "B was never asked: it has not said that it has anything"
+    by_outlet = {row["outlet"]: row for row in done.json["rows"]}
+    first, second = by_outlet[two.first.name], by_outlet[two.second.name]
+    assert (first["stored"], first["listed"], first["not_yet"]) == (2, 2, 0)
+    assert (second["stored"], second["listed"], second["not_yet"]) == (0, 0, 2)
+    assert tackybox(f"reconcile --archive {two.second}", **two.environment).code == 0
+    assert tackybox(f"reconcile --archive {two.first}", **two.environment).code == 0
+
+
+def test_an_archive_by_another_address_is_to_have_everything(
+    two: TwoArchives, listed: tuple[ArchiveAddress, set[str]], tackybox: Cli
+) -> None:
+    other = f"OTHER@{LOOPBACK}:{listed[0].port}"
+    listed[1].add(two.items[0].sop_instance_uid)
+    done = tackybox(f"reconcile --archive {other} --json", **two.environment)
+    assert done.code == 1
+    assert [len(row["missing"]) for row in done.json["rows"] if row["archive"] == other] == [1]
+
+
+def test_what_the_mother_still_has_is_queued_again_there(
+    two: TwoArchives, listed: tuple[ArchiveAddress, set[str]], tackybox: Cli
+) -> None:
+    kept, lost = two.items
+    listed[1].add(kept.sop_instance_uid)
+    done = tackybox("reconcile --send --json", **two.environment)
+    assert (done.code, done.json["sent"]) == (1, {"queued": 1, "asked": {}, "gone": 0})
+    outlet = Outlet(two.box.root, two.first.name)
+    assert [entry.item for entry in outlet.entries(State.NEW)] == [lost]
+    assert [entry.item for entry in outlet.entries(State.DONE)] == [kept]
+    assert not two.box.spool.is_complete(next(outlet.entries(State.DONE)))
