@@ -35,6 +35,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 def certify(study_instance_uid: str, histories: Sequence[History]) -> dict[str, Any]:
     """The certificate of a study, from its items' histories."""
     certified = [one for history in histories if (one := _image(history)) is not None]
+    _note_rivals(certified)
     boxes = {event.box for history in histories for event in history.events}
     proved = sum(1 for one in certified if not one["gaps"])
     return sealed(
@@ -155,6 +156,19 @@ def _image(history: History) -> dict[str, Any] | None:
         "archives": archives,
         "gaps": _gaps(item.digest, received, landed, archives),
     }
+
+
+def _note_rivals(certified: Sequence[dict[str, Any]]) -> None:
+    """Where other content came under the same SOP Instance UID, an archive may keep either."""
+    contents: dict[str, set[str]] = {}
+    for one in certified:
+        contents.setdefault(one["sop_instance_uid"], set()).add(one["content_sha256"])
+    for one in certified:
+        if len(contents[one["sop_instance_uid"]]) > 1:
+            one["gaps"].append(
+                "other content was sent under the same SOP Instance UID; most archives keep one: "
+                "tackybox verify --archive tells whether it is one of them"
+            )
 
 
 def _syntax(history: History) -> str:

@@ -21,7 +21,7 @@ from tackybox.commands import journal, output
 from tackybox.commands.opening import add_spool_argument, open_spool
 from tackybox.config import BoxConfig, DaughterConfig, MotherConfig
 from tackybox.pulse import Pulse
-from tackybox.spool import Entry, Lane, Outlet, Space, Spool, State
+from tackybox.spool import Entry, Kept, Lane, Outlet, Space, Spool, State
 from tackybox.spool.durable import names
 
 NAME = "status"
@@ -94,6 +94,7 @@ class Status:
     space: Space
     inflow_bytes_per_hour: float | None
     hours_left: float | None
+    kept: int
     not_fanned_out: int
     before_outlets_quarantined: int
     outlets: list[OutletStatus]
@@ -144,6 +145,7 @@ def read(spool: Spool, config: DaughterConfig | MotherConfig | None) -> Status:
         spool=str(spool.root),
         at=datetime.now(UTC),
         space=space,
+        kept=Kept(spool.root).count(),
         inflow_bytes_per_hour=facts.inflow_bytes_per_hour,
         hours_left=hours_left,
         not_fanned_out=sum(1 for lane in Lane for _ in names(spool.root / "new" / lane)),
@@ -290,6 +292,8 @@ def _space(status: Status) -> str:
     space = status.space
     text = f"Free: {output.size(space.free_bytes)} of {output.size(space.total_bytes)}"
     text += f", {space.free_inodes} inodes"
+    if status.kept:
+        text += f", {status.kept} released copies kept"
     if status.inflow_bytes_per_hour is None or status.hours_left is None:
         return f"{text}; nothing came in of late to foretell how long it will do"
     rate = output.size(status.inflow_bytes_per_hour)

@@ -53,6 +53,10 @@ class Kept:
             return Entry.named(target.parent, item_name)
         return None
 
+    def count(self) -> int:
+        """How many copies there are."""
+        return sum(1 for directory in self._directories.values() for _ in names(directory))
+
     def forget_before(self, moment: datetime) -> int:
         """Free what arrived before `moment`; how many that were."""
         count = 0

@@ -128,6 +128,19 @@ def test_a_gap_is_named(
     assert "SECRET" not in done.out and "ACC7" not in done.out
 
 
+def test_two_contents_under_one_uid_prove_neither(box: Callable[..., Path], tackybox: Cli) -> None:
+    stored = [(Kind.FORWARDING, {}), (Kind.STORED, {"status_code": 0})]
+    assert tackybox(f"proof 1.2.3 --spool {box(*stored)}").code == 0
+    digest = f"{6:064x}"
+    rival = {"item": f"20260101T110000.000000Z_north_{digest[:16]}", "digest": digest}
+    header = {"study_instance_uid": "1.2.3", "series_instance_uid": "1.2.3.9"}
+    events = [(Kind.QUEUED, header), *stored]
+    spool = box(*((kind, {**fields, **rival}) for kind, fields in events))
+    done = tackybox(f"proof 1.2.3 --json --spool {spool}")
+    assert (done.code, len(done.json["images"])) == (1, 2)
+    assert all("same SOP Instance UID" in one["gaps"][-1] for one in done.json["images"])
+
+
 def test_a_conversion_is_on_the_certificate(box: Callable[..., Path], tackybox: Cli) -> None:
     spool = box(
         (Kind.CONVERTED, {"digest": f"{9:064x}", "transfer_syntax_uid": "1.2.840.10008.1.2"}),

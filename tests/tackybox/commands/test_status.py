@@ -8,7 +8,7 @@ import pytest
 
 from mysql_utilities.events import Event, Kind
 from tackybox.pulse import SILENT_AFTER_S, Pulse
-from tackybox.spool import Lane
+from tackybox.spool import Kept, Lane
 
 SETTINGS = {
     "TACKYBOX_NAME": "north",
@@ -184,3 +184,15 @@ def test_a_daemon_that_is_gone_is_told(tackybox, box, settings):
     assert "no sign of life of the pusher's fanout: is it running?" in result.json["attention"][0]
     pulse.expect(["fanout", "courier a_1"])  # it is started again: it has a moment
     assert tackybox("status --json", **settings).code == 0
+
+
+def test_kept_copies_are_counted_and_wait_for_nobody(tackybox, box):
+    entry = box.accept(1)
+    box.hand_out(entry, "a_1")
+    _, (claimed,) = box.claim("a_1")
+    assert "released copies" not in tackybox(f"status --spool {box.root}").out
+    Kept(box.root).add(claimed)
+    result = tackybox(f"status --spool {box.root} --json")
+    assert result.json["kept"] == 1
+    assert sum(lane["waiting"] for one in result.json["outlets"] for lane in one["lanes"]) == 0
+    assert "1 released copies kept" in tackybox(f"status --spool {box.root}").out
