@@ -9,7 +9,7 @@
 Keeps data sets as `tackybox.dimse.archive` does, and appends one JSON line to F for each thing
 that it was asked: {"kind": "association" | "echo" | "store" | "commit", …}; {"kind": "kept",
 "digest": …} when it has kept a data set, before it answers. A UID is a SOP Instance UID. With
-`--answer 0x0000` it says success and stores nothing.
+`--answer 0x0000` it says success and stores nothing; with a warning it stores.
 
 HOW: truth (commits what it keeps, denies the rest with REASON), all, none, half, never (no
 report), wrong (another Transaction UID), others (instances that nobody asked for), twice, refuse
@@ -53,6 +53,7 @@ from tackybox.dimse.messages import (
     us_value,
 )
 from tackybox.item import content_digest
+from tackybox.statuses import disposition
 
 _HANG_S = 3600.0
 _PUSH = str(StorageCommitmentPushModel)
@@ -96,14 +97,15 @@ class ScriptedArchive:
         if uid in self.options.empty_status_on:
             event.assoc.dul.socket.send(_without_status(event))
         answer = self.answers.get(uid, self.options.answer)
-        if answer:
-            return int(answer, 0)
+        said = int(answer, 0) if answer else None
+        if said is not None and (said == 0 or not disposition(said).delivered):
+            return said
         status = store_event(event, self.options.dir)
         if status == 0:
             digest = content_digest(str(event.context.transfer_syntax))
             digest.update(event.request.DataSet.getvalue())
             self.note(kind="kept", uid=uid, digest=digest.hexdigest())
-        return status
+        return said or status
 
     def commit(self, event: evt.Event) -> tuple[int, None]:
         asked = [str(one.ReferencedSOPInstanceUID) for one in _references(event)]

@@ -15,7 +15,7 @@ import contextlib
 import math
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,6 +75,7 @@ class Outlet:
             )
             for lane in Lane
         }
+        self._is_untried_turn = True
         self._sent: dict[Path, Window] = {}
         self._answered: dict[Path, Window] = {}
         self._seen_empty: dict[Path, int | None] = {}
@@ -83,27 +84,33 @@ class Outlet:
         """Where entries of `lane` stand in `state` (not for SENT and ANSWERED: by peer)."""
         return self._directories[state, lane]
 
-    def claim(self, limit: int, lanes: Iterable[Lane] = tuple(Lane)) -> list[Entry]:
+    def claim(self, limit: int, lanes: Sequence[Lane] = tuple(Lane)) -> list[Entry]:
         """Move up to `limit` entries of one lane into hand, the highest in which something waits.
 
-        Those that were deferred and are due come first. No lower lane is looked at.
+        With one call those that were deferred and are due come first; with the next one those of
+        any lane that were never tried: what fails again and again must not be all that is tried.
         """
-        lanes = tuple(lanes)
+        self._is_untried_turn = not self._is_untried_turn
+        order = [[self._deferred[lane], self._waiting[lane]] for lane in lanes]
+        if self._is_untried_turn:
+            order = [[window[lane]] for window in (self._waiting, self._deferred) for lane in lanes]
         while True:
-            is_reading = False
-            for lane in lanes:
-                deferred, waiting = self._deferred[lane], self._waiting[lane]
-                claimed = self._claim_from(deferred, limit)
-                claimed += self._claim_from(waiting, limit - len(claimed))
+            for windows in order:
+                claimed: list[Entry] = []
+                for window in windows:
+                    claimed += self._claim_from(window, limit - len(claimed))
                 if claimed:
                     return claimed
-                is_reading = is_reading or deferred.is_reading or waiting.is_reading
-            if not is_reading:
+            if not any(window.is_reading for windows in order for window in windows):
                 return []
 
     def put_back(self, entry: Entry) -> None:
-        """From in hand back to waiting, without counting an attempt."""
-        self._waiting[entry.lane].put(self._move(entry, State.NEW, entry.file_name))
+        """From in hand back to waiting, without counting an attempt; what was tried before, to
+        those that were deferred."""
+        state, windows = State.NEW, self._waiting
+        if entry.attempts:
+            state, windows = State.DEFERRED, self._deferred
+        windows[entry.lane].put(self._move(entry, state, entry.file_name))
 
     def defer(self, entry: Entry, due_s: float) -> Entry:
         """From in hand to the next attempt at `due_s` (Unix time); counts one attempt."""

@@ -1,4 +1,7 @@
-"""What archives promise beyond Success: storage commitment and C-FIND, real and scripted ones."""
+"""What archives promise beyond Success: storage commitment and C-FIND, real and scripted ones.
+
+How they misbehave with it: tests/faults/test_archive.py.
+"""
 
 from __future__ import annotations
 
@@ -59,48 +62,6 @@ def test_an_item_is_stored_when_the_archive_has_vouched_for_it(
     assert not list((forwarder.spool.root / "reports").iterdir())
 
 
-def test_success_and_nothing_stored_is_found_out(
-    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
-) -> None:
-    port = free_port()
-    (entry,) = forwarder.put(series(tmp_path, 1))
-    with scripted("--answer", "0x0000", "--commit", "truth", "--report-to", str(port)) as archive:
-        forwarder.start(archive.address, report_port=port, backoff_cap_s=1)
-        wait_until(forwarder.quarantined, "it is quarantined")
-        assert len(archive.asked("store")) == 5
-    assert forwarder.quarantined() == {entry.item.sop_instance_uid: "not-committed"}
-    assert {e.status_code for e in forwarder.wait_events("DEFERRED", 4)} == {0x0112}
-    assert "does not have the object" in forwarder.wait_events("QUARANTINED", 1)[0].detail
-    assert not stored(forwarder)
-
-
-def test_an_archive_that_is_full_denies_for_ever_and_nothing_is_quarantined(
-    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
-) -> None:
-    port = free_port()
-    forwarder.put(series(tmp_path, 2))
-    options = ("--commit", "none", "--reason", "0x0213", "--report-to", str(port))
-    with scripted(*options) as archive:
-        forwarder.start(archive.address, report_port=port, backoff_cap_s=1)
-        wait_until(lambda: len(archive.asked("store")) >= 14, "each is sent seven times")
-    assert not forwarder.quarantined()
-    assert not stored(forwarder)
-
-
-def test_of_half_a_batch_only_that_half_is_sent_again(
-    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
-) -> None:
-    port = free_port()
-    entries = forwarder.put(series(tmp_path, 8))
-    with scripted("--commit", "half", "--report-to", str(port), port=port + 1) as archive:
-        forwarder.start(archive.address, report_port=port, backoff_cap_s=1)
-        forwarder.wait_empty()
-    done = stored(forwarder)
-    refused = set(forwarder.quarantined())
-    assert len(done) >= 4
-    assert done == {e.item.name for e in entries if e.item.sop_instance_uid not in refused}
-
-
 def test_an_archive_that_never_reports_holds_nothing_up(
     forwarder: Forwarder, scripted: Scripted, tmp_path: Path
 ) -> None:
@@ -117,25 +78,6 @@ def test_an_archive_that_never_reports_holds_nothing_up(
     (told,) = {event.detail for event in forwarder.wait_events("STORED", 5)}
     assert told == "on its answer alone: it has not reported on its commitment"
     assert not forwarder.events("COMMITTED")
-
-
-@pytest.mark.parametrize("how", ["never", "wrong", "others", "refuse"])
-def test_required_waits_until_it_is_vouched_for(
-    forwarder: Forwarder, scripted: Scripted, tmp_path: Path, how: str
-) -> None:
-    port, own = free_port(), free_port()
-    settings = {"report_port": own, "commitment": "required", "proof_timeout_s": 1}
-    with scripted("--commit", how, "--report-to", str(own), port=port) as archive:
-        forwarder.start(archive.address, **settings)
-        entries = forwarder.put(series(tmp_path, 3))
-        wait_until(lambda: len(archive.asked("commit")) >= 4, "it is asked again and again")
-        assert len(answered(forwarder)) == 3
-        assert not stored(forwarder)
-    with scripted("--commit", "twice", "--report-to", str(own), port=port) as archive:
-        forwarder.wait_empty()
-        wait_until(lambda: len(archive.asked("report")) >= 2, "it reports twice")
-        assert {one["status"] for one in archive.asked("report")} <= {0x0000, None}
-    assert stored(forwarder) == {entry.item.name for entry in entries}
 
 
 def test_where_it_is_not_offered_success_is_enough(
@@ -165,17 +107,6 @@ def test_killed_before_the_report_it_asks_again(
         forwarder.daemon.restart()
         forwarder.wait_empty()
         assert len(archive.asked("store")) == 20, "nothing is sent again"
-    assert stored(forwarder) == {entry.item.name for entry in entries}
-
-
-def test_orthanc_vouches_for_what_it_has(forwarder: Forwarder, tmp_path: Path) -> None:
-    port = free_port()
-    modalities = {"relay": ["MOTHER", "127.0.0.1", port]}
-    with orthanc(tmp_path / "orthanc", DicomModalities=modalities) as peer:
-        forwarder.start(peer.address, report_port=port)
-        entries = forwarder.put(series(tmp_path, 20))
-        forwarder.wait_empty()
-    assert len(forwarder.wait_events("COMMITTED", 20)) == 20
     assert stored(forwarder) == {entry.item.name for entry in entries}
 
 

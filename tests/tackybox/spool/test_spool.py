@@ -299,3 +299,34 @@ def test_what_a_kill_left_of_a_bookmark_or_of_a_probe_is_swept(spool: Spool) -> 
     assert not list(outlet.root.glob(".*"))
     assert outlet.bookmark("m") == ("abc", 12)
     assert [path.name for path in (spool.root / "new").glob(".*")] == [young.name]
+
+
+def test_what_fails_again_and_again_is_not_all_that_is_tried(spool: Spool) -> None:
+    """As when an archive takes none of many items and would take the others."""
+    for number in range(30):
+        accept(spool, number)
+    (outlet,) = fan_out(spool, "one")
+    bad = {entry.item for entry in outlet.claim(20)}
+    good = 0
+    for entry in outlet.entries(State.ACTIVE):
+        outlet.defer(entry, 1)
+    for _ in range(20):
+        (entry,) = outlet.claim(1)
+        if entry.item in bad:
+            outlet.defer(entry, 1)
+        else:
+            good += 1
+    assert good == 10
+
+
+def test_what_is_put_back_untried_does_not_go_before_what_never_was(spool: Spool) -> None:
+    for number in range(4):
+        accept(spool, number)
+    (outlet,) = fan_out(spool, "one")
+    for entry in outlet.claim(2):
+        outlet.defer(entry, 1)
+    for _ in range(2):
+        for entry in outlet.claim(4):
+            outlet.put_back(entry)
+    assert len(list(outlet.entries(State.DEFERRED))) == 2
+    assert len(list(outlet.entries(State.NEW))) == 2
