@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,17 @@ class Told:
 
 @dataclass
 class Modality:
-    """`aet`, which takes results on `port` (while it listens) and answers them `status`."""
+    """`aet`, which takes results on `port` (while it listens) and answers them `status`.
+
+    `on_told` is called before a result is answered.
+    """
 
     aet: str = "CT1"
     port: int = field(default_factory=free_port)
     status: int = 0x0000
     takes_roles: bool = True
+    on_told: Callable[[Told], None] = lambda _: None
     told: list[Told] = field(default_factory=list)
-    arrived: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Modality]:
@@ -67,8 +69,9 @@ class Modality:
             str(item.ReferencedSOPInstanceUID) for item in data.get("ReferencedSOPSequence", ())
         )
         transaction_uid = str(data.TransactionUID)
-        self.told.append(Told(int(event.event_type), transaction_uid, committed, failed))
-        self.arrived.set()
+        told = Told(int(event.event_type), transaction_uid, committed, failed)
+        self.on_told(told)
+        self.told.append(told)
         return self.status, None
 
     @contextlib.contextmanager

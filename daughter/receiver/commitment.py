@@ -18,6 +18,7 @@ from tackybox.dimse.commitment_provider import (
     COMMITMENT,
     COMMITMENT_INSTANCE,
     REQUEST_COMMITMENT,
+    TooManyError,
     read_request,
 )
 from tackybox.errors import DataError
@@ -75,6 +76,8 @@ class Petition:
         if self._refusal is None:
             try:
                 self._keep()
+            except TooManyError as error:
+                self._refuse(RESOURCE_LIMITATION, str(error))
             except DataError as error:
                 self._refuse(INVALID_ARGUMENT, str(error))
             except OSError as error:

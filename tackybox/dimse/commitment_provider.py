@@ -39,6 +39,10 @@ Reference = tuple[str, str]
 """SOP Class UID and SOP Instance UID."""
 
 
+class TooManyError(DataError):
+    """A request names more images than may be; exit code 65."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a modality is told: each reference is in one of the two."""
@@ -53,7 +57,8 @@ def read_request(
 ) -> tuple[str, tuple[Reference, ...]]:
     """Transaction UID and references of an N-ACTION's data set, each reference once.
 
-    Raises DataError, in words for people that quote nothing of it; also for more than `most`.
+    Raises DataError, in words for people that quote nothing of it; TooManyError for more than
+    `most`.
     """
     try:
         elements = parse(encoded, implicit=transfer_syntax_uid == IMPLICIT_LE, little_endian=True)
@@ -65,7 +70,7 @@ def read_request(
     if not items:
         raise DataError("it names no images (0008,1199)")
     if len(items) > most:
-        raise DataError(f"it names more than {most} images")
+        raise TooManyError(f"it names more than {most} images")
     references = (
         (_uid(by_tag.get(_SOP_CLASS_UID)), _uid(by_tag.get(_SOP_INSTANCE_UID)))
         for by_tag in ({element.tag: element for element in item} for item in items)

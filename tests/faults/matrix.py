@@ -136,6 +136,17 @@ ROWS = (
         broken_by="",
     ),
     Row(
+        "commitment",
+        "a modality asks the daughter for storage commitment while archives are down or refuse, "
+        "daemons are killed, other bytes come under the same UID, the modality is away",
+        "told success only for what every archive has at that moment; told in the end, whatever "
+        "was killed; failure for what stands in quarantine",
+        broken_by="daughter/pusher/evidence.py: _is_proven also took PUSHED for proof, and the "
+        "modality was told success while the second archive was down; judge was content when one "
+        "of several contents was stored, and it was told before the other; daughter/pusher/"
+        "commitment.py: _not_taken closed the request, and a modality that was away was never told",
+    ),
+    Row(
         "random",
         "1,000 cycles of random faults, several at once",
         "0 lost, 0 altered",

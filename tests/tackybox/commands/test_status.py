@@ -8,7 +8,7 @@ import pytest
 
 from mysql_utilities.events import Event, Kind
 from tackybox.pulse import SILENT_AFTER_S, Pulse
-from tackybox.spool import Kept, Lane
+from tackybox.spool import CommitmentRequest, Kept, Lane
 
 SETTINGS = {
     "TACKYBOX_NAME": "north",
@@ -131,6 +131,18 @@ def test_without_a_journal_the_rest_is_shown(tackybox, box):
     assert result.code == 1
     assert "journal" in result.json["attention"][0]
     assert lane(result, "a_1")["waiting"] == 1
+
+
+def test_open_storage_commitment_requests_are_shown(tackybox, box, settings):
+    box.record(Kind.OUTLET_UP, destination="a_1", peer_address="a_1")
+    assert "Storage commitment" not in tackybox("status", **settings).out
+    at = datetime.now(UTC)
+    request = CommitmentRequest("1.2.9", "CT1", "NORTH", "10.1.2.3", at, (("1.2", "1.2.3"),))
+    box.spool.commitments.keep(request)
+    result = tackybox("status --json", **settings)
+    assert (result.code, result.json["commitment"]["open"]) == (0, 1)
+    told = "Storage commitment: 1 request(s) not yet answered, the oldest for "
+    assert told in tackybox("status", **settings).out
 
 
 def test_too_little_space_wants_attention(tackybox, box, settings):

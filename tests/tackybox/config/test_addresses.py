@@ -16,6 +16,7 @@ from tackybox.config.addresses import (
     parse_archives,
     parse_endpoint,
     parse_mothers,
+    parse_peers,
 )
 
 label = st.from_regex(r"[a-z0-9_]([a-z0-9_-]{0,10}[a-z0-9_])?", fullmatch=True)
@@ -170,3 +171,24 @@ def test_endpoints_survive_being_written_and_read(endpoint):
 def test_what_is_no_endpoint_is_refused(text):
     with pytest.raises(ValueError, match="; write"):
         parse_endpoint(text)
+
+
+@given(
+    st.lists(st.builds(ArchiveAddress, aet, host, port), min_size=1, unique_by=lambda one: one.aet)
+)
+def test_peers_survive_being_written_and_read(peers):
+    assert parse_peers(";".join(map(str, peers))) == tuple(peers)
+
+
+@pytest.mark.parametrize(
+    ("text", "part_of_message"),
+    [
+        ("CT1@host", "has no port; write AET@host:port, such as CT1@host:104"),
+        ("host:104", "is not a modality"),
+        ("", "is not a modality"),
+        ("CT1@host:104;CT1@other:104", "'CT1' is there twice"),
+    ],
+)
+def test_what_is_wrong_with_a_peer_is_said(text, part_of_message):
+    with pytest.raises(ValueError, match=part_of_message):
+        parse_peers(text)
