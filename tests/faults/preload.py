@@ -80,6 +80,8 @@ class Preload:
         `inbox` are the inbox's processes; sshd gives its sessions an environment of their own.
         """
         configs = [word for p in inbox for word in p.command.split() if "sshd_config" in word]
+        if not configs:  # it is being started just now
+            return
         gate = Path(configs[0]).with_name("gate")
         exports = "".join(f"export {key}={value}\n" for key, value in self.environment.items())
         text = gate.read_text()
