@@ -84,6 +84,7 @@ def test_the_receiver_refuses_and_lives(
     before = relay.verdict()
     fired = 0
     for number in some(list(range(1, len(calls) + 1)), 3):
+        said = said_until_now(relay)
         arm(relay, preload, RECEIVER, number, error)
         images = relay.images(_IMAGES)
         statuses = relay.send(images)
@@ -98,7 +99,7 @@ def test_the_receiver_refuses_and_lives(
         assert_not_trusted(preload.calls(), number)
         if refused:
             assert statuses[statuses.index(_OUT_OF_RESOURCES) :].count(0) < _IMAGES
-            assert alarm(relay), failed
+            assert alarm(relay, said), failed
         assert relay.send(images) == [0, 0], f"not served after {failed}"
     assert relay.children(relay.daughter.receiver) == children
     relay.wait_quiet()
@@ -119,7 +120,7 @@ def test_all_others_try_again(
     for number in some(list(range(len(places))), 1):
         before = relay.verdict()
         process = who.daemon(relay).process
-        said = log_size(relay)
+        said = said_until_now(relay)
         call, place = places[number]
         error = ERRORS[(number + seed) % len(ERRORS)]
         arm(relay, preload, who, 1, error, call=call, place=place)
@@ -130,7 +131,7 @@ def test_all_others_try_again(
         print(f"{failed}: {preload.fired}")
         assert process is not None and process.poll() is None, f"it ended after {failed}"
         record(relay.verdict().since(before), faults=preload.fired)
-        if any(child_died(line) for line in log_lines(relay, said)):
+        if any(child_died(line) for line in log_lines(said)):
             relay.restart(who.daemon(relay))  # or the supervisor's waits grow
             if victim == "gate":
                 preload.add_to_gate(relay.processes("sshd"))
@@ -145,13 +146,11 @@ def test_a_disk_that_fails_until_it_is_mended(
 ) -> None:
     who = OTHERS[victim]
     before = relay.verdict()
-    said = log_size(relay)
+    said = said_until_now(relay)
     arm(relay, preload, who, 1, error, lasting=True)
     statuses = relay.send(relay.images(_IMAGES))
     wait_until(lambda: preload.fired > 2, "it fails, and is tried again")
-    wait_until(
-        lambda: any(is_alarm(line) for line in log_lines(relay, said)), "somebody says so, loudly"
-    )
+    wait_until(lambda: any(is_alarm(line) for line in log_lines(said)), "somebody says so, loudly")
     if victim != "gate":
         part = victim
         wait_until(lambda: Pulse(who.spool(relay), part).silent(), "health says so")
@@ -215,7 +214,7 @@ def assert_not_trusted(calls: list[str], number: int) -> None:
         assert not [c for c in calls[number:] if name in c and c.split()[0] in ("fsync", "rename")]
 
 
-def alarm(relay: Relay) -> bool:
+def alarm(relay: Relay, said: Said) -> bool:
     """Whether `tackybox status` says that images are refused, and the log why."""
 
     def shown() -> bool:
@@ -223,21 +222,25 @@ def alarm(relay: Relay) -> bool:
         return any("0xA700" in sentence for sentence in attention)
 
     wait_until(shown, "status says that images are refused")
-    return any('"spool failed"' in line or '"refused"' in line for line in log_lines(relay, 0))
+    return any('"spool failed"' in line or '"refused"' in line for line in log_lines(said))
 
 
-def log_size(relay: Relay) -> int:
-    """How many lines all daemons have written."""
-    return len(log_lines(relay, 0))
+Said = dict[str, int]
 
 
-def log_lines(relay: Relay, after: int) -> list[str]:
-    """What the daemons have written after so many lines; the archives' words are none."""
+def said_until_now(relay: Relay) -> Said:
+    """How long each daemon's log is; the archives' words count for nothing."""
+    paths = (relay.workdir / "logs").glob("*.log")
+    return {str(p): p.stat().st_size for p in paths if not p.name.startswith("archive")}
+
+
+def log_lines(said: Said) -> list[str]:
+    """What the daemons have written since."""
     lines: list[str] = []
-    for path in sorted((relay.workdir / "logs").glob("*.log")):
-        if not path.name.startswith("archive"):
-            lines += path.read_text(errors="replace").splitlines()
-    return lines[after:]
+    for path, size_bytes in said.items():
+        new = Path(path).read_bytes()[size_bytes:]
+        lines += new.decode(errors="replace").splitlines()
+    return lines
 
 
 def is_alarm(line: str) -> bool:
