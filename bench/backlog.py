@@ -43,15 +43,17 @@ def fill(
     *,
     place: str = "new",
     origin: str = "north",
+    first: int = 0,
 ) -> None:
     """Make `count` items from box `origin`, a second apart, waiting in `lane` of the spool.
 
-    `place` is where they wait: "new", or for instance "out/<outlet>/new".
+    `place` is where they wait: "new", or for instance "out/<outlet>/new". `first` is the number of
+    the first one: the same numbers have the same content.
     """
     directory = spool_root / place / lane
     directory.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(WORKERS, get_context("fork")) as pool:
-        shares = [range(worker, count, WORKERS) for worker in range(WORKERS)]
+        shares = [range(first + worker, first + count, WORKERS) for worker in range(WORKERS)]
         list(pool.map(_fill, [directory] * WORKERS, shares, [origin] * WORKERS))
 
 

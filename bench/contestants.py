@@ -89,6 +89,7 @@ class Contestant:
 def started(contestant: Contestant, scratch: Path, **environment: str) -> Iterator[Run]:
     """`contestant`, taking connections, until the block ends; its files are removed then."""
     directory = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
+    (directory / "spool").mkdir()
     port = free_port()
     settings = {"name": "bench", "aet": contestant.aet, "port": port, "bind": LOOPBACK,
                 "spool": directory / "spool", "destinations": "nobody@127.0.0.1:1",

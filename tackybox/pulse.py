@@ -38,7 +38,7 @@ class Pulse:
     def beat(self, child: str) -> None:
         """`child` is alive."""
         with contextlib.suppress(OSError):
-            os.utime(self._directory / child)
+            (self._directory / child).touch()  # made here if the disk was full at the start
 
     def lost(self, child: str) -> None:
         """`child` has died, or was just started."""

@@ -142,7 +142,8 @@ def set_up(block: Block, directory: Path, replace: dict[str, str], **beside: obj
     for old, new in replace.items():
         assert old in text, f"the README's block does not hold {old} any more"
         text = text.replace(old, new)
-    (directory / "keys").mkdir(parents=True)
+    for name in ("keys", "spool"):
+        (directory / name).mkdir(parents=True)
     script = f"set -e\n{text}\nenv -0 > environment\njobs -p > pids.new\nmv pids.new pids\nwait\n"
     (directory / "setup.sh").write_text(script)
     environment = clean_environment(PYTHONPATH=ROOT, TACKYBOX_MIN_FREE_MIB=64, **beside)

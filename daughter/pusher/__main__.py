@@ -23,7 +23,12 @@ def run() -> int:
     config = load_daughter()
     logs.setup(config.name, "pusher", config.log_level)
     stop = service.on_signals()
-    spool = Spool.open(config.spool)
+    spool = Spool.open(config.spool, "daughter")
+    with spool.workspace("pusher"):  # one only
+        return _keep_at_work(config, spool, stop)
+
+
+def _keep_at_work(config: DaughterConfig, spool: Spool, stop: Stop) -> int:
     children: dict[str, Callable[[Stop], None]] = {"fanout": partial(_fan_out, config, spool)}
     for group in config.destinations:
         children[f"courier {group.name}"] = partial(_carry, config, group, spool)

@@ -30,7 +30,7 @@ def run() -> int:
     logs.setup(config.name, "receiver", config.log_level)
     log = logs.get("receiver")
     stop = service.on_signals()
-    spool = Spool.open(config.spool)
+    spool = Spool.open(config.spool, "daughter")
     workers = config.workers or min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
     with spool.workspace("receiver", partial(_note_torn, config, spool)) as workspace:
         try:

@@ -90,9 +90,7 @@ class Acceptance:
 
     def has_room(self) -> bool:
         """Whether the spool is above its low-space watermark; raises OSError."""
-        space = self.spool.space()
-        has_inodes = space.free_inodes > 0 or not space.total_inodes
-        return has_inodes and space.free_bytes >= self._min_free_bytes
+        return not self.spool.space().is_low(self._min_free_bytes)
 
 
 class Reception:

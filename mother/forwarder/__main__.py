@@ -27,7 +27,12 @@ def run() -> int:
     config = load_mother()
     logs.setup(config.name, "forwarder", config.log_level)
     stop = service.on_signals()
-    spool = Spool.open(config.spool)
+    spool = Spool.open(config.spool, "mother")
+    with spool.workspace("forwarder"):  # one only
+        return _keep_at_work(config, spool, stop)
+
+
+def _keep_at_work(config: MotherConfig, spool: Spool, stop: Stop) -> int:
     children: dict[str, Callable[[Stop], None]] = {"fanout": partial(_fan_out, config, spool)}
     for group in config.archives:
         children[f"courier {group.name}"] = partial(_carry, config, group, spool)

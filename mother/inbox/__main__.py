@@ -13,11 +13,14 @@ from functools import partial
 from pathlib import Path
 
 from mother.inbox import sessions, sshd
+from mother.inbox.commit import Commit
+from mysql_utilities.recorder import Recorder
 from tackybox import logs, service
 from tackybox.config import MotherConfig, load_mother
-from tackybox.errors import ConfigError, UnavailableError
+from tackybox.errors import ConfigError, DataError, UnavailableError
 from tackybox.roster import Roster
-from tackybox.spool import Spool
+from tackybox.spool import Landing, ReceiptLog, Spool
+from tackybox.spool.durable import names
 
 _KEYS_INTERVAL_S = 1.0
 _GRACE_S = 10.0
@@ -29,7 +32,7 @@ def run() -> int:
     logs.setup(config.name, "inbox", config.log_level)
     log = logs.get("inbox")
     stop = service.on_signals()
-    Spool.open(config.spool)
+    _finish_commits(Spool.open(config.spool, "mother"), config.name, log)
     roster = Roster(config.daughters, config.enrolments)
     with tempfile.TemporaryDirectory(prefix="tackybox-inbox-") as directory:
         run_dir = Path(directory)
@@ -61,6 +64,24 @@ def run() -> int:
         _finish(process)
         log.info("stopped")
     return 0
+
+
+def _finish_commits(spool: Spool, box: str, log: logs.Log) -> None:
+    """Sign for and let go on what commits had taken when they were killed or the power went.
+
+    A daughter's next commit would do it, but one who was told "landed" may have nothing to send
+    any more, or never come again. Whether her key counts now is not asked: it did when she did.
+    """
+    with Recorder(spool.journal, box) as recorder:
+        for name in sorted(names(spool.root / "landing")):
+            landing, receipts = Landing(spool.root, name), ReceiptLog(spool.root, name)
+            commit = Commit(
+                name, landing, receipts, recorder, check=lambda: None, ring=spool.bell.ring
+            )
+            try:
+                commit.finish_left_over()
+            except (OSError, DataError) as error:  # her next commit tries again
+                log.error("a commit can't be finished", daughter=name, exc=error)
 
 
 def _admit(roster: Roster, config: MotherConfig, run_dir: Path) -> int:

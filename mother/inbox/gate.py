@@ -55,9 +55,12 @@ def main(argv: list[str]) -> int:
     caller = Caller(args.name, args.fingerprint, roster, spool)
     caller.check()
     if args.request.startswith("rsync --server "):
-        free_bytes = spool.space().free_bytes
-        if free_bytes < args.min_free_bytes:
-            logs.get("gate").error("low space", free_bytes=free_bytes, daughter=caller.name)
+        space = spool.space()
+        if space.is_low(args.min_free_bytes):
+            logs.get("gate").error(
+                "low space", free_bytes=space.free_bytes, free_inodes=space.free_inodes,
+                daughter=caller.name,
+            )  # fmt: skip
             return _refuse("the mother's spool is below its low-space watermark", EX_TEMPFAIL)
         _become_rsync(spool, caller.name)
     if args.request == "commit":

@@ -137,7 +137,7 @@ def _refuse_strangers(spool: Path) -> None:
 def _put(config: MotherConfig, sources: list[Source], outcome: Outcome) -> set[str]:
     """Accept each image into a mother's spool, as from herself; the items' names."""
     spool = Spool.open(config.spool)
-    if spool.space().free_bytes < config.min_free_mib << 20:
+    if spool.space().is_low(config.min_free_mib << 20):
         outcome.problem = "the spool is below its low-space watermark (TACKYBOX_MIN_FREE_MIB)"
         outcome.remedy = "make room, or find out why nothing leaves: tackybox status"
         return set()

@@ -1,4 +1,7 @@
-"""The spool's directory: there, ours to write, one file system, local, kept, and with room."""
+"""The spool's directory: there, ours to write, one file system, local, kept, and with room.
+
+What a power cut leaves is known of a file system with a journal only (docs/RELIABILITY.md).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from tackybox.spool.trial import Step, Trouble, try_out
 
 _NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "afs")
 _LOST_FILE_SYSTEMS = {"tmpfs": "memory", "ramfs": "memory", "overlay": "the container's own layer"}
+_WITHOUT_JOURNAL = ("ext2", "vfat", "exfat", "msdos")
+_NO_FLUSH = {"nobarrier", "barrier=0"}
 _FEWEST_INODES = 50  # one in so many
 
 
@@ -65,28 +70,54 @@ def _not_usable(trouble: Trouble, subject: str, give: str) -> Finding:
 
 
 def _file_system(root: Path, subject: str) -> Iterator[Finding]:
-    kind = _file_system_kind(root)
+    kind, options = _mounted(root)
     if kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse."):
         remedy = "use a local disk: here a file may not be durable when it seems so"
         yield Finding(Level.WARNING, subject, f"is on a network file system ({kind})", remedy)
     elif kind in _LOST_FILE_SYSTEMS:
         seen = f"is on {kind}, {_LOST_FILE_SYSTEMS[kind]}"
         yield Finding(Level.WARNING, subject, seen, "mount a volume: this one does not last")
+    elif kind in _WITHOUT_JOURNAL or _has_no_journal(root, kind):
+        remedy = "a power cut may lose what was kept: as root, unmounted, tune2fs -O has_journal"
+        yield Finding(Level.WARNING, subject, f"is on {kind} without a journal", remedy)
+    if options & _NO_FLUSH:
+        seen = f"is mounted with {', '.join(sorted(options & _NO_FLUSH))}"
+        remedy = "mount it without: the disk is not told to keep what it was given"
+        yield Finding(Level.WARNING, subject, seen, remedy)
 
 
-def _file_system_kind(path: Path) -> str:
-    """The type of the file system under `path`; proc(5), /proc/pid/mountinfo."""
-    device = path.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+def _mounted(path: Path) -> tuple[str, set[str]]:
+    """Type of the file system under `path`, and its options; proc(5), /proc/pid/mountinfo."""
+    wanted = _device(path)
     try:
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
-        return ""
+        return "", set()
     for line in reversed(mounts):
         words = line.split()
         if words[2] == wanted:
-            return words[words.index("-") + 1]
-    return ""
+            behind = words[words.index("-") + 1 :]
+            return behind[0], set(behind[2].split(","))
+    return "", set()
+
+
+def _has_no_journal(path: Path, kind: str) -> bool:
+    """Whether ext4 says so: it names the thread of its journal, and "<none>" if it has none.
+
+    Where sysfs can't be read, as in some containers, nothing is known and nothing said.
+    """
+    if kind not in ("ext3", "ext4"):
+        return False
+    try:
+        device = (Path("/sys/dev/block") / _device(path)).resolve(strict=True).name
+        return Path(f"/sys/fs/ext4/{device}/journal_task").read_text().strip() == "<none>"
+    except OSError:
+        return False
+
+
+def _device(path: Path) -> str:
+    device = path.stat().st_dev
+    return f"{os.major(device)}:{os.minor(device)}"
 
 
 def _room(config: BoxConfig, subject: str) -> Finding:

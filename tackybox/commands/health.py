@@ -1,8 +1,8 @@
 """`tackybox health`: whether a daemon of this box is really doing its work, asked where it runs.
 
 Exit code 0 if it is, 1 if not; what is wrong goes to stderr. A container's health check asks it.
-The daemon's own doing counts, never a mother, an archive or a database that can't be reached: to
-start it again would not bring those back.
+The daemon's own doing counts, never a mother, an archive or a database that can't be reached, nor
+a disk that is full: to start it again would not mend those. Of the disk it warns, on stderr.
 """
 
 from __future__ import annotations
@@ -39,12 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask; 0 if the daemon works, 1 if not. Raises ConfigError, SpoolError."""
-    problem = _CHECKS[args.daemon]()
+    problem, warning = _CHECKS[args.daemon](), _short(args.daemon)
     if args.json:
-        output.write_json({"daemon": args.daemon, "ok": not problem, "problem": problem})
-    elif problem:
-        print(f"tackybox: {args.daemon}: {problem}", file=sys.stderr)
+        output.write_json(
+            {"daemon": args.daemon, "ok": not problem, "problem": problem, "warning": warning}
+        )
+    else:
+        for sentence in filter(None, (problem, warning)):
+            print(f"tackybox: {args.daemon}: {sentence}", file=sys.stderr)
     return 1 if problem else 0
+
+
+def _short(daemon: str) -> str:
+    config: BoxConfig = load_daughter() if daemon.startswith("daughter") else load_mother()
+    short = Spool.open(config.spool).space().shortage(config.min_free_mib << 20)
+    return f"{short}: nothing more is accepted" if short else ""
 
 
 def _receiver() -> str:

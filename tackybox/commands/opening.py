@@ -8,6 +8,7 @@ from pathlib import Path
 from tackybox.config import DaughterConfig, MotherConfig, load_box
 from tackybox.errors import NotFoundError, SpoolError, UsageError
 from tackybox.spool import Spool
+from tackybox.spool.identity import read_identity
 
 
 def add_spool_argument(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def open_spool(args: argparse.Namespace) -> tuple[Spool, DaughterConfig | Mother
     config = None if args.spool else load_box()
     root = config.spool if config else args.spool
     try:
-        identity = (root / "identity").read_text().strip()
+        identity, _ = read_identity(root)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(
             f"{root} is no spool; name one with --spool, or start the box that makes it"

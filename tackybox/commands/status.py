@@ -222,8 +222,8 @@ def _attention(status: Status, config: BoxConfig | None) -> list[str]:
             )
         if outlet.configured is False and outlet.total:
             sentences.append(f"{outlet.name} is not configured any more and has {outlet.total}")
-    if config and status.space.free_bytes < config.min_free_mib << 20:
-        sentences.append(f"less than {config.min_free_mib} MiB free: nothing more is accepted")
+    if config and (low := status.space.shortage(config.min_free_mib << 20)):
+        sentences.append(f"{low}: nothing more is accepted")
     elif status.hours_left is not None and status.hours_left < _HOURS_LEFT_WARNING:
         sentences.append(f"at this rate the disk is full in {status.hours_left:.1f} hours")
     if status.space.total_inodes and status.space.free_inodes < status.space.total_inodes // 50:

@@ -221,6 +221,8 @@ class Stack:
         self, name: str, command: list[str], settings: dict[str, object], port: int | None = None
     ) -> Daemon:
         """Start one daemon and wait until it is ready; the stack stops it at its end."""
+        if "spool" in settings:
+            Path(str(settings["spool"])).mkdir(parents=True, exist_ok=True)
         daemon = Daemon(name, command, settings, self.workdir / "logs" / f"{name}.log", port)
         self.daemons.append(daemon)
         daemon.start()

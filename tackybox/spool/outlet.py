@@ -15,7 +15,7 @@ import contextlib
 import math
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -295,6 +295,16 @@ class Outlet:
         places = [self.directory(s, entry.lane) for s in (State.NEW, State.ACTIVE, State.DONE)]
         places += [place for state in _BY_PEER for place in self._by_peer(state, entry.lane)]
         return any(_is(place / entry.item.name, file) for place in places)
+
+    def tried(self, item_names: Set[str]) -> set[str]:
+        """Those of `item_names`, a few, that were deferred here or stand in quarantine."""
+        whys = list(names(self._quarantine))
+        places = [self._quarantine / why / lane for why in whys for lane in Lane]
+        found = {name for name in item_names for place in places if (place / name).exists()}
+        for lane in Lane:
+            deferred = names(self.directory(State.DEFERRED, lane))
+            found |= {name for one in deferred if (name := one.partition("~")[0]) in item_names}
+        return found
 
     def tally(self, state: State, lane: Lane) -> Tally:
         """Count and oldest entry of one directory; those by peer over all of them."""

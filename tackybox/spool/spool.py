@@ -23,11 +23,12 @@ from tackybox.spool.durable import (
     make_directory,
     names,
     sole_worker,
-    write_atomically,
 )
 from tackybox.spool.entry import Entry, Lane, State
+from tackybox.spool.identity import FULL, claim_identity
 from tackybox.spool.outlet import Outlet
 from tackybox.spool.renewal import link, move
+from tackybox.spool.trial import mounts_below
 from tackybox.spool.window import Window
 
 _PREDECESSOR_S = 2.0
@@ -35,6 +36,9 @@ _STALE_PROBE_S = 60.0
 _PROBE = ".probe-"
 _LINKED = ("new", "out", "quarantine", "arriving", "landing")
 _PARTS = ("tmp", "out", "quarantine", "arriving", "landing", "receipts", "journal", "commitment")
+# A box needs some itself: bookmarks, events, directories. As `status` and `check` warn, or fewer.
+_SPARE_INODES = 1000
+_SPARE_INODES_SHARE = 50
 BOX = "_box"  # stands for an outlet in quarantine where an item never came to any
 
 
@@ -46,6 +50,22 @@ class Space:
     total_bytes: int
     free_inodes: int
     total_inodes: int
+
+    def is_low(self, min_free_bytes: int) -> bool:
+        """Whether nothing more is to be accepted: below `min_free_bytes`, or hardly an inode left.
+
+        File systems that make inodes as they need them say that they have 0 of 0.
+        """
+        spare = min(_SPARE_INODES, self.total_inodes // _SPARE_INODES_SHARE)
+        return self.free_bytes < min_free_bytes or self.free_inodes < spare
+
+    def shortage(self, min_free_bytes: int) -> str:
+        """What is short if it `is_low`, for people; "" if nothing is."""
+        if not self.is_low(min_free_bytes):
+            return ""
+        if self.free_bytes < min_free_bytes:
+            return f"less than {min_free_bytes >> 20} MiB free"
+        return f"only {self.free_inodes} inodes free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +89,34 @@ class Spool:
         self._syncs: dict[Path, SharedSync] = {}
 
     @classmethod
-    def open(cls, root: Path) -> Spool:
+    def open(cls, root: Path, kind: str = "") -> Spool:
         """The spool at `root`, made if the directory is not one yet.
 
+        A daemon says which `kind` of box it works for, "daughter" or "mother". It makes no
+        directory for the spool: one that is missing is a volume that is not mounted. A full disk
+        is no reason not to open, because what is there must leave it.
+
         Raises SpoolError, with one sentence for a person, if it can't be written, is not on one
-        file system, or has no hard links.
+        file system, has no hard links, or is the other kind's.
         """
         try:
-            root.mkdir(exist_ok=True)
-            for lane in Lane:
-                make_directory(root / "new" / lane)
-            for part in _PARTS:
-                make_directory(root / part)
-            identity = _identity(root)
+            if not kind:
+                root.mkdir(exist_ok=True)
+            elif not root.exists():
+                raise SpoolError(
+                    f"the spool at {root} is not there; make the directory, or mount a volume there"
+                )
+            _make_parts(root)
+            spool = cls(root, claim_identity(root, kind))
             _check_links(root)
         except OSError as error:
+            raise _unusable(root, error) from error
+        if inside := mounts_below(root) if kind else []:
             raise SpoolError(
-                f"the spool at {root} can't be used: {error.strerror}; it must be a directory "
-                "that this user may write, on one file system with hard links"
-            ) from error
-        return cls(root, identity)
+                f"the spool at {root} is on several file systems: {inside[0]} is a mount of its "
+                "own; mount one volume at the spool, none inside it"
+            )
+        return spool
 
     @property
     def journal(self) -> Path:
@@ -106,7 +134,7 @@ class Spool:
         Raises SpoolError if `part` runs already.
         """
         directory = self.root / "tmp" / part
-        directory.mkdir(exist_ok=True)
+        make_directory(directory)
         with sole_worker(directory, part, _PREDECESSOR_S):
             _sweep_probes(self.root)
             for path in list(directory.iterdir()):
@@ -158,8 +186,14 @@ class Spool:
         *others, last = outlets
         for entry in entries if others else ():
             _forget_done(entry, outlets)
+        begun = {entry.item.name for entry in entries if others and _links(entry) > 1}
         for outlet in others:
-            lanes = {entry.lane for entry in entries if _link(entry, outlet)}
+            tried = outlet.tried(begun) if begun else set()
+            lanes = {
+                entry.lane
+                for entry in entries
+                if entry.item.name not in tried and _link(entry, outlet)
+            }
             for lane in lanes:
                 fsync_directory(outlet.directory(State.NEW, lane))
         for entry in entries:
@@ -265,6 +299,13 @@ class Spool:
         return [path for path in paths if path.exists()]
 
 
+def _links(entry: Entry) -> int:
+    try:
+        return entry.path.stat().st_nlink
+    except FileNotFoundError:
+        return 0
+
+
 def _link(entry: Entry, outlet: Outlet) -> bool:
     """A link for `outlet`, unless an interrupted call has made it; whether the file is there."""
     target = outlet.directory(State.NEW, entry.lane) / entry.item.name
@@ -290,24 +331,37 @@ def _forget_done(entry: Entry, outlets: Sequence[Outlet]) -> None:
                 done.unlink(missing_ok=True)
 
 
-def _identity(root: Path) -> str:
-    path = root / "identity"
-    if not path.exists():
-        write_atomically(path, f"{uuid.uuid4().hex}\n".encode())
-    return path.read_text().strip()
+def _make_parts(root: Path) -> None:
+    for lane in Lane:
+        make_directory(root / "new" / lane)
+    for part in _PARTS:
+        make_directory(root / part)
+
+
+def _unusable(place: Path, error: OSError) -> SpoolError:
+    return SpoolError(
+        f"the spool at {place} can't be used: {error.strerror}; it must be a directory "
+        "that this user may write, on one file system with hard links"
+    )
 
 
 def _check_links(root: Path) -> None:
-    """Prove that every part of the spool can be reached by rename and link: one file system."""
+    """Prove that every part of the spool can be reached by rename and link: one file system.
+
+    Where there is no room for the proof the spool is not new, and was proved before.
+    """
     probe = root / "tmp" / f"{_PROBE}{uuid.uuid4().hex}"
-    probe.touch()
     try:
+        probe.touch()
         for directory in _LINKED:
             linked = root / directory / probe.name
             os.link(probe, linked)
             linked.unlink()
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
     finally:
-        probe.unlink()
+        probe.unlink(missing_ok=True)
 
 
 def _sweep_probes(root: Path) -> None:

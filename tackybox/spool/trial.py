@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+_OCTAL = re.compile(r"\\([0-7]{3})")  # how the kernel writes a blank in a path
 
 
 class Step(StrEnum):
@@ -62,6 +65,18 @@ def try_out(root: Path) -> Trouble | None:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)
     return None
+
+
+def mounts_below(root: Path) -> list[Path]:
+    """What is mounted inside the spool at `root`, by the kernel's table (proc(5), mountinfo); none
+    where that can't be read. Costs no item a look, however many there are."""
+    top = f"{root.resolve()}/"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return []
+    places = (_OCTAL.sub(lambda code: chr(int(code[1], 8)), line.split()[4]) for line in lines)
+    return [Path(place) for place in places if place.startswith(top)]
 
 
 def _directories(root: Path) -> Iterator[Path]:

@@ -47,6 +47,15 @@ def test_children_of_an_earlier_configuration_are_forgotten(tmp_path: Path) -> N
     assert pulse.silent() == []
 
 
+def test_a_disk_that_was_full_at_the_start_leaves_no_child_silent(tmp_path: Path) -> None:
+    pulse = Pulse(tmp_path, "pusher")
+    pulse.expect(["fanout"])
+    (tmp_path / "alive" / "pusher" / "fanout").unlink()
+    assert pulse.silent() == ["pusher"]
+    pulse.beat("fanout")
+    assert pulse.silent() == []
+
+
 def test_what_is_not_expected_does_not_count(tmp_path: Path) -> None:
     pulse = Pulse(tmp_path, "pusher")
     pulse.expect(["fanout"])

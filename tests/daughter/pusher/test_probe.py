@@ -13,6 +13,7 @@ import pytest
 from daughter.pusher.rsync import _clock_offset
 from tackybox.config import child_environment
 from tackybox.demo.stack import LOOPBACK, Mother, Stack, free_port, python
+from tackybox.spool.identity import read_identity
 from tests.peers import require, wait_until
 
 
@@ -50,7 +51,7 @@ def name(destination: str) -> str:
 
 
 def test_a_mother_who_lets_us_in_says_which_spool_she_has(stack: Stack, mother: Mother) -> None:
-    identity = (mother.spool / "identity").read_text().strip()
+    identity = read_identity(mother.spool)[0]
     code, (road,) = probe(stack, mother.destination)
     clock = road.pop("clock")
     assert (code, road) == (0, {

@@ -333,6 +333,7 @@ def test_log_lines_are_json_without_patient_data(receiver: Receiver) -> None:
 
 
 def test_a_port_in_use_is_one_line_and_its_exit_code(receiver: Receiver, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
     settings = receiver.daemon.settings | {"spool": tmp_path / "other"}
     second = Daemon("second", receiver.daemon.command, settings, tmp_path / "second.log")
     second.start()

@@ -172,6 +172,21 @@ def test_what_a_killed_commit_left_is_signed_for_once(gate: Gate, tmp_path: Path
     assert len(list((gate.spool / "new" / "high").iterdir())) == 1
 
 
+def test_an_inbox_that_starts_lets_go_on_what_a_cut_commit_had_taken(
+    gate: Gate, tmp_path: Path
+) -> None:
+    """Its daughter was told "landed", has nothing more to send, and her key is gone."""
+    line = write_item(tmp_path / "out", 1)
+    push(gate, tmp_path / "out")
+    assert Landing(gate.spool, "north").take(Item.parse(line["name"]), Lane.HIGH)
+    gate.daemon.signal(signal.SIGKILL)
+    gate.daemon.wait()
+    (gate.workdir / "keys" / "daughters" / "north.pub").unlink()
+    gate.daemon.restart()
+    assert [path.name for path in (gate.spool / "new" / "high").iterdir()] == [line["name"]]
+    assert [r.item_name for _, r in ReceiptLog(gate.spool, "north").read_after(0)] == [line["name"]]
+
+
 @pytest.mark.parametrize(
     "request_line",
     [

@@ -14,6 +14,7 @@ from tackybox.checks.finding import Finding, Level
 from tackybox.config import load_mother
 from tackybox.spool import Spool
 from tackybox.spool.trial import Step, Trouble
+from tests.faults import disks
 from tests.peers import unprivileged
 
 
@@ -99,3 +100,21 @@ def test_each_trouble_has_a_sentence(
 def test_too_little_room(tmp_path: Path) -> None:
     (line,) = failed(Box(tmp_path).findings(min_free_mib=1 << 29))
     assert "MiB and" in line and "make room" in line
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "sentence"),
+    [
+        (["mkfs.ext4"], "", ""),
+        (["mkfs.ext4", "-O", "^has_journal"], "", "is on ext4 without a journal"),
+        (["mkfs.ext2"], "", "is on ext2 without a journal"),
+        (["mkfs.ext4"], "nobarrier", "is mounted with nobarrier"),
+    ],
+)
+def test_a_file_system_that_forgets_when_the_power_goes(
+    tmp_path: Path, make: list[str], options: str, sentence: str
+) -> None:
+    with disks.Disk(tmp_path / "disk", make=make).mounted(options) as directory:
+        found = Box(directory).findings()
+    warned = [one.seen for one in found if one.level is Level.WARNING]
+    assert warned == ([sentence] if sentence else [])

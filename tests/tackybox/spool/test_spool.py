@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from tackybox.errors import SpoolError
 from tackybox.item import part10_head
-from tackybox.spool import Entry, Lane, Outlet, Spool, State
+from tackybox.spool import Entry, Lane, Outlet, Space, Spool, State
 
 SYNTAX = "1.2.840.10008.1.2.1"
 
@@ -86,6 +87,28 @@ def test_a_spool_keeps_its_identity_and_a_new_one_has_another(tmp_path: Path) ->
     assert Spool.open(tmp_path / "b").identity != first
 
 
+def test_a_daemon_does_not_make_the_directory(tmp_path: Path) -> None:
+    with pytest.raises(SpoolError, match="is not there; make the directory, or mount a volume"):
+        Spool.open(tmp_path / "spool", "daughter")
+    assert not (tmp_path / "spool").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (Space(10 << 20, 1 << 30, 5000, 10_000), ""),
+        (Space(10 << 20, 1 << 30, 0, 0), ""),  # inodes are made as they are needed
+        (Space((10 << 20) - 1, 1 << 30, 5000, 10_000), "less than 10 MiB free"),
+        (Space(10 << 20, 1 << 30, 199, 10_000), "only 199 inodes free"),
+        (Space(10 << 20, 1 << 30, 1000, 10_000_000), ""),
+        (Space(10 << 20, 1 << 30, 999, 10_000_000), "only 999 inodes free"),
+    ],
+)
+def test_what_is_short(space: Space, words: str) -> None:
+    assert space.shortage(10 << 20) == words
+    assert space.is_low(10 << 20) == bool(words)
+
+
 def test_a_spool_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SpoolError, match="can't be used"):
@@ -130,6 +153,27 @@ def test_an_interrupted_fan_out_is_made_again_without_a_second_copy(spool: Spool
     assert one.claim(10) == []
     assert spool.is_complete(two.done(two.claim(1)[0])) is False
     assert spool.is_complete(one.done(mine))
+
+
+def _tried_later(outlet: Outlet) -> None:
+    outlet.defer(outlet.claim(1)[0], 5)
+
+
+def _refused(outlet: Outlet) -> None:
+    outlet.quarantine(outlet.claim(1)[0], "status-a900")
+
+
+@pytest.mark.parametrize("meanwhile", [_tried_later, _refused])
+def test_an_interrupted_fan_out_finds_what_went_on_meanwhile(
+    spool: Spool, meanwhile: Callable[[Outlet], None]
+) -> None:
+    """A second link would be delivered, and then could not be moved where the first one stands."""
+    entry = accept(spool, 1)
+    one, two = Outlet(spool.root, "one"), Outlet(spool.root, "two")
+    os.link(entry.path, one.directory(State.NEW, Lane.MEDIUM) / entry.item.name)
+    meanwhile(one)
+    assert list(spool.fan_out([entry], [one, two])) == [entry]
+    assert len(list(spool.root.glob(f"*/**/{entry.item.name}*"))) == 2
 
 
 def test_higher_lanes_are_claimed_first_and_each_in_order_of_arrival(spool: Spool) -> None:

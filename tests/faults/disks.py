@@ -1,0 +1,145 @@
+"""Disks of a test's own: made in a file, mounted, cut off as by a power cut, filled, taken away.
+
+A power cut is the ioctl by which a file system is shut down at once (linux/fs.h): with NO_LOG_FLUSH
+it forgets what was not made durable, LOG_FLUSH writes its journal first, DEFAULT everything. What
+was only in memory is gone after `unmount`; `mount` replays the journal, as after a boot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.faults.processes import processes_of
+from tests.peers import require
+
+EXT4, XFS = ("mkfs.ext4",), ("mkfs.xfs",)
+DEFAULT, LOG_FLUSH, NO_LOG_FLUSH = 0, 1, 2
+_FS_IOC_SHUTDOWN = 0x8004587D
+_PACKAGES = {"mkfs.xfs": "xfsprogs"}
+_SIZE_BYTES = 512 << 20  # sparse; XFS wants more than 300 MB
+_UNMOUNTED_S = 20.0
+
+
+class Disk:
+    """A disk with one file system, mounted at `directory` by `mount`; its image lies beside it."""
+
+    def __init__(
+        self, directory: Path, make: Sequence[str] = EXT4, size_bytes: int = _SIZE_BYTES
+    ) -> None:
+        self.directory = directory
+        self._image = directory.with_name(f"{directory.name}.image")
+        directory.mkdir(parents=True)
+        with self._image.open("wb") as file:
+            file.truncate(size_bytes)
+        tool = require(make[0], _PACKAGES.get(make[0], "e2fsprogs"))
+        force = "-f" if make[0] == "mkfs.xfs" else "-F"
+        command = [tool, "-q", force, *make[1:], str(self._image)]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+    def mount(self, options: str = "") -> None:
+        """Mount it; skips the test where that is not allowed."""
+        _mount("-o", ",".join(filter(None, ("loop", options))), str(self._image), self.directory)
+
+    def cut_power(self, how: int = NO_LOG_FLUSH) -> None:
+        """From now on nothing reaches it any more."""
+        fd = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, _FS_IOC_SHUTDOWN, struct.pack("I", how))
+        finally:
+            os.close(fd)
+
+    def unmount(self) -> None:
+        """Take it away; whatever of this test still works on it is killed."""
+        _unmount(self.directory)
+
+    @contextlib.contextmanager
+    def mounted(self, options: str = "") -> Iterator[Path]:
+        """Mounted until the block ends; the directory."""
+        self.mount(options)
+        try:
+            yield self.directory
+        finally:
+            self.unmount()
+
+
+@contextlib.contextmanager
+def memory(directory: Path, options: str) -> Iterator[Path]:
+    """A tmpfs at `directory` until the block ends: `options` as "size=8m,nr_inodes=400"."""
+    directory.mkdir(parents=True, exist_ok=True)
+    _mount("-t", "tmpfs", "-o", options, "tmpfs", directory)
+    try:
+        yield directory
+    finally:
+        _unmount(directory)
+
+
+@contextlib.contextmanager
+def bound(source: Path, directory: Path) -> Iterator[None]:
+    """`source` at `directory`, too, until the block ends."""
+    _mount("--bind", str(source), directory)
+    try:
+        yield
+    finally:
+        _unmount(directory)
+
+
+def remount(directory: Path, options: str) -> None:
+    """Change how what is mounted at `directory` is mounted: "ro", "rw", "size=16m"."""
+    _mount("-o", f"remount,{options}", directory)
+
+
+def fill(directory: Path, *, leave_bytes: int = 0) -> Path:
+    """A file that takes what is free in `directory` but for `leave_bytes`; remove it to heal."""
+    ballast = directory / "ballast"
+    found = os.statvfs(directory)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize - leave_bytes)
+    return ballast
+
+
+def use_up_inodes(directory: Path, *, leave: int = 0) -> Path:
+    """A directory of empty files that takes the inodes of `directory` but for `leave`."""
+    ballast = directory / "inodes"
+    ballast.mkdir()
+    for number in range(os.statvfs(directory).f_favail - leave):
+        (ballast / str(number)).touch()
+    return ballast
+
+
+def _mount(*words: str | Path) -> None:
+    done = subprocess.run(
+        ["mount", *map(str, words)], capture_output=True, text=True, check=False, timeout=60
+    )
+    if done.returncode:
+        pytest.skip(f"it can't be mounted here, run as root: {done.stderr.strip()}")
+
+
+def _unmount(directory: Path) -> None:
+    until_s = time.monotonic() + _UNMOUNTED_S
+    while subprocess.run(
+        ["umount", str(directory)], capture_output=True, check=False, timeout=60
+    ).returncode:
+        if time.monotonic() > until_s:
+            pytest.fail("a disk can't be unmounted: who works on it?")
+        _kill_workers(directory)
+        time.sleep(0.05)
+
+
+def _kill_workers(directory: Path) -> None:
+    """Kill what has a file below `directory` open, of the test that the directory belongs to."""
+    device = directory.stat().st_dev
+    for process in processes_of(directory.parent):
+        with contextlib.suppress(OSError):
+            files = [*Path(f"/proc/{process.pid}/fd").iterdir(), Path(f"/proc/{process.pid}/cwd")]
+            if any(path.stat().st_dev == device for path in files if path.exists()):
+                process.signal(signal.SIGKILL)

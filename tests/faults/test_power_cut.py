@@ -1,0 +1,195 @@
+"""The power goes, on the daughter, on the mother, on both, at random moments of a whole relay.
+
+The spools are on disks that forget, as disks do, what was not made durable. What was answered must
+be there when they are mounted again, before anybody has repaired anything, and at the archive in
+the end. A journal may lack its last moments then; it must be one that can be read and goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tackybox.item import Item, digest_of
+from tackybox.spool import Spool
+from tests.faults import disks
+from tests.faults.circulating import ITEMS, OUTLET
+from tests.faults.conftest import Record
+from tests.faults.disks import EXT4, XFS, Disk
+from tests.faults.ledger import Ledger
+from tests.faults.relay import Relay
+from tests.faults.verdict import Verdict, judge
+
+_CUTS = {"short": 2, "long": 10}
+_MADE = [
+    pytest.param(EXT4, id="ext4"),
+    pytest.param(XFS, id="xfs", marks=pytest.mark.long_fault),
+]
+_IMAGES_A_CUT = 25
+_FLAGS = (disks.NO_LOG_FLUSH, disks.NO_LOG_FLUSH, disks.LOG_FLUSH, disks.DEFAULT)
+_BOXES = (("daughter",), ("mother",), ("daughter", "mother"))
+
+pytestmark = pytest.mark.fault("power_cut")
+
+
+class Boxes:
+    """A relay whose boxes have a disk each, below the directory that the relay lives in."""
+
+    def __init__(self, workdir: Path, make: Sequence[str], release: str) -> None:
+        self.disks = {box: Disk(workdir / f"{box}-disk", make) for box in ("daughter", "mother")}
+        self.ending = contextlib.ExitStack()
+        for disk in self.disks.values():
+            self.ending.enter_context(disk.mounted())
+        spools = {box: {"spool": disk.directory / "spool"} for box, disk in self.disks.items()}
+        self.relay = self.ending.enter_context(
+            Relay(
+                workdir,
+                daughter_settings={**spools["daughter"], "release": release},
+                mother_settings=spools["mother"],
+            )
+        )
+
+    def __enter__(self) -> Boxes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ending.close()
+
+    def cut(self, boxes: Sequence[str], how: int, *, at_once: bool) -> None:
+        """The power of `boxes` goes and comes again; nobody is started.
+
+        With `at_once` processes die before their disk does; otherwise they see it fail first.
+        """
+        if at_once:
+            self._kill(boxes)
+        for box in boxes:
+            self.disks[box].cut_power(how)
+        if not at_once:
+            time.sleep(0.2)
+            self._kill(boxes)
+        for box in boxes:
+            self.disks[box].unmount()
+            self.disks[box].mount()
+
+    def judge(self) -> Verdict:
+        """The verdict on what was answered until now, while scanners go on."""
+        promised = Ledger()
+        promised.answered = Counter(self.relay.ledger.answered)
+        promised.offered = self.relay.ledger.offered
+        spools = (self.relay.daughter.spool, self.relay.mother.spool)
+        return judge(promised, *spools, self.relay.archives, journal=False)
+
+    def _kill(self, boxes: Sequence[str]) -> None:
+        relay = self.relay
+        daemons = {
+            "daughter": (relay.daughter.receiver, relay.daughter.pusher),
+            "mother": (relay.mother.inbox, relay.mother.forwarder),
+        }
+        for box in boxes:
+            for daemon in daemons[box]:
+                daemon.signal(signal.SIGKILL)
+        if "mother" in boxes:
+            for process in relay.processes("mother.inbox.gate"):
+                process.signal(signal.SIGKILL)
+        for box in boxes:
+            for daemon in daemons[box]:
+                daemon.wait()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.seeds(short=1, long=20)
+@pytest.mark.parametrize("make", _MADE)
+def test_what_was_answered_is_there_when_the_power_is_back(
+    tmp_path: Path, seed: int, make: Sequence[str], record: Record, pytestconfig: pytest.Config
+) -> None:
+    chance = random.Random(seed)
+    count = _CUTS[pytestconfig.getoption("--faults")]
+    release = ("stored", "landed")[seed % 2]
+    with Boxes(tmp_path / "relay", make, release) as boxes:
+        relay = boxes.relay
+        images = relay.images(count * _IMAGES_A_CUT, seed=seed)
+        with relay.sending(images, senders=4, pause_s=0.02) as scanners:
+            for number in range(count):
+                scanners.wait_answered(min(len(images), 1 + number * _IMAGES_A_CUT // 2))
+                time.sleep(chance.uniform(0.0, 0.6))
+                which = _BOXES[(number + seed) % 3]
+                boxes.cut(which, chance.choice(_FLAGS), at_once=chance.random() < 0.5)
+                found = boxes.judge()
+                assert found.holds, f"cut {number} of {which}: {found}"
+                for box in which:
+                    _check_journal(boxes.disks[box].directory / "spool")
+                relay.heal()
+            scanners.wait_done()
+        relay.wait_quiet()
+        record(relay.verdict(journal=False), faults=count)
+        assert not list(relay.mother.spool.glob("quarantine/*/*/*/*"))
+
+
+def _check_journal(spool: Path) -> None:
+    """It can be read, every page of it."""
+    with contextlib.closing(sqlite3.connect(spool / "journal" / "events.sqlite")) as journal:
+        assert journal.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@contextlib.contextmanager
+def _circulating(spool: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "tests.faults.circulating", str(spool)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()  # it goes round
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.seeds(short=1, long=50)
+@pytest.mark.parametrize("make", _MADE)
+def test_no_item_is_in_a_directory_that_was_just_replaced(
+    tmp_path: Path, seed: int, make: Sequence[str], pytestconfig: pytest.Config
+) -> None:
+    """Items go round in a queue whose directories are renewed each time that they are empty."""
+    chance = random.Random(seed)
+    disk = Disk(tmp_path / "disk", make)
+    spool = disk.directory / "spool"
+    disk.mount()
+    try:
+        for _ in range(_CUTS[pytestconfig.getoption("--faults")]):
+            with _circulating(spool) as process:
+                time.sleep(chance.uniform(0.0, 0.3))
+                disk.cut_power(disks.NO_LOG_FLUSH)
+                process.kill()
+                process.wait()
+            disk.unmount()
+            disk.mount()
+            with Spool.open(spool).work_outlet(OUTLET) as outlet:
+                found = [path for path in outlet.root.glob("*/*/*") if path.is_file()]
+            assert len({path.name for path in found}) == ITEMS
+            assert all(digest_of(path) == Item.parse(path.name).digest for path in found)
+    finally:
+        disk.unmount()
+
+
+def test_the_power_is_really_cut(tmp_path: Path) -> None:
+    """A file that nobody made durable is gone, else all of the above would show nothing."""
+    disk = Disk(tmp_path / "disk")
+    with disk.mounted() as directory:
+        (directory / "durable").write_bytes(b"1")
+        subprocess.run(["sync", "-f", str(directory)], check=True)
+        (directory / "forgotten").write_bytes(b"1")
+        disk.cut_power()
+        with pytest.raises(OSError, match=r"Input/output"):
+            (directory / "after").write_bytes(b"1")
+    with disk.mounted() as directory:
+        assert [path.name for path in directory.iterdir() if path.is_file()] == ["durable"]
