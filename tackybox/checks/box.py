@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tackybox.checks import keys, ports
 from tackybox.checks.archives import archive
 from tackybox.checks.clock import PeerClock, clock
+from tackybox.checks.commitment import commitment
 from tackybox.checks.database import database
 from tackybox.checks.finding import Finding, Level
 from tackybox.checks.mothers import mothers
@@ -23,6 +24,7 @@ def findings(config: DaughterConfig | MotherConfig) -> Iterator[Finding]:
         yield _modalities(config)
         yield from keys.private_key("ssh_key", config.ssh_key, keys.PUSHER)
         yield from mothers(config, clocks)
+        yield from commitment(config)
     else:
         yield ports.ssh_port(config)
         yield from keys.private_key("host_key", config.host_key, keys.INBOX)

@@ -86,10 +86,36 @@ def tell(
     timeouts: Timeouts,
     max_pdu_bytes: int,
 ) -> int:
-    """Send `result` to the modality at `address` on an association of its own; her status.
+    """Send `result` to the modality at `address` on an association of its own; its status.
 
     Raises AssociationError.
     """
+    association, pair = _associate(address, calling_aet, timeouts, max_pdu_bytes)
+    try:
+        request = event_report_request(
+            association.next_message_id(), COMMITMENT, COMMITMENT_INSTANCE,
+            _SOME_FAILED if result.failed else _ALL_COMMITTED,
+        )  # fmt: skip
+        content = Content(data_set(result, implicit=pair.transfer_syntax_uid == IMPLICIT_LE))
+        status = association.exchange(request, association.accepted[pair], content)
+        association.release()
+    finally:
+        association.abort()
+    return status
+
+
+def require_listening(
+    address: ArchiveAddress, *, calling_aet: str, timeouts: Timeouts, max_pdu_bytes: int
+) -> None:
+    """Raise AssociationError unless the modality at `address` would take a result from us now."""
+    association, _ = _associate(address, calling_aet, timeouts, max_pdu_bytes)
+    association.release()
+
+
+def _associate(
+    address: ArchiveAddress, calling_aet: str, timeouts: Timeouts, max_pdu_bytes: int
+) -> tuple[Association, Pair]:
+    """An association for results, and what was agreed on for them."""
     pairs = [Pair(COMMITMENT, EXPLICIT_LE), Pair(COMMITMENT, IMPLICIT_LE)]
     association = Association.open(
         address, pairs, calling_aet=calling_aet, timeouts=timeouts, max_pdu_bytes=max_pdu_bytes,
@@ -100,18 +126,7 @@ def tell(
         raise AssociationError(
             Failure.REJECTED, f"{address} does not take results of storage commitment from us"
         )
-    try:
-        request = event_report_request(
-            association.next_message_id(), COMMITMENT, COMMITMENT_INSTANCE,
-            _SOME_FAILED if result.failed else _ALL_COMMITTED,
-        )  # fmt: skip
-        is_implicit = accepted[0].transfer_syntax_uid == IMPLICIT_LE
-        content = Content(data_set(result, implicit=is_implicit))
-        status = association.exchange(request, association.accepted[accepted[0]], content)
-        association.release()
-    finally:
-        association.abort()
-    return status
+    return association, accepted[0]
 
 
 def data_set(result: Result, *, implicit: bool) -> bytes:
