@@ -77,15 +77,15 @@ def judge(
 
 
 def _is_proven(steps: Sequence[Step], outlets: Collection[str]) -> bool:
-    """Whether each destination of one content has signed that it is stored, and none has lost it
-    since."""
+    """Whether each destination of one content has signed that it is stored, and none has wanted it
+    again or set it aside since."""
     wanted, signed = set(outlets), set()
     for step in steps:
         if step.kind == Kind.QUEUED:
             wanted.add(step.destination)
         elif step.kind == Kind.RELEASED and step.detail.startswith(STORED_BY):
             signed.add(step.destination)
-        elif step.kind == Kind.REQUEUED:
+        elif step.kind in (Kind.REQUEUED, Kind.QUARANTINED):
             signed.discard(step.destination)
     return bool(wanted) and wanted <= signed
 

@@ -146,8 +146,8 @@ class Settlement:
                 if entry is not None:
                     self._release(peer, entry, f"{STORED_BY}{receipt.detail}")
                 else:
-                    # Freed when it had landed, or by one who was killed before he could note it:
-                    # a modality that asks for storage commitment is answered by this.
+                    # Freed when it had landed: a modality that asks for storage commitment is
+                    # answered by this.
                     self._note(Kind.RELEASED, peer, name, f"{STORED_BY}{receipt.detail}")
             case ReceiptKind.QUARANTINED if not self._resends.is_on_the_way(peer, name):
                 if not self._doubts.has(name) and self._outlet.in_hand(name):
@@ -181,6 +181,8 @@ class Settlement:
         else:
             entry = self._kept.hand_to(self._outlet, name)
         if entry is None:
+            # It may be nowhere any more: storage commitment is not to build on an older receipt.
+            self._record(Kind.QUARANTINED, peer, item, detail=f"not here any more: {why}")
             self._log.warning("wanted, but not here any more", item=item.id, mother=peer)
             return
         self._record(Kind.REQUEUED, peer, entry, detail=why)

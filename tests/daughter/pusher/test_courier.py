@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,17 @@ import pytest
 from mysql_utilities.events import Kind
 from tackybox.demo.stack import LOOPBACK, Daemon, Stack, free_port, python
 from tackybox.item import Item, digest_of
-from tackybox.spool import Lane, Outlet, Receipt, ReceiptKind, ReceiptLog, Spool, State
+from tackybox.spool import (
+    STORED_BY,
+    CommitmentRequest,
+    Lane,
+    Outlet,
+    Receipt,
+    ReceiptKind,
+    ReceiptLog,
+    Spool,
+    State,
+)
 from tests.journey.conftest import events
 from tests.mother.inbox.test_gate import write_item
 from tests.peers import pids_of, require, wait_until
@@ -155,6 +166,24 @@ def test_release_landed_frees_at_once(road: Road) -> None:
         lambda: all(int(path.read_text().split()[1]) > 0 for path in bookmarks),
         "the mother's receipts are read all the same",
     )
+
+
+def test_what_is_stored_after_it_was_freed_is_noted_soon_while_a_modality_waits(
+    road: Road,
+) -> None:
+    road.start_inbox()
+    names = road.queue(3)
+    road.start_pusher(release="landed", receipts_interval_s=1)  # else a hundred times as long
+    wait_until(lambda: road.kinds().count(Kind.RELEASED) == 3, "all released")
+    request = CommitmentRequest(
+        "1.2.9", "CT1", "NORTH", LOOPBACK, datetime.now(UTC), (("1.2", "1.2.3"),)
+    )
+    Spool.open(road.daughter).commitments.keep(request)
+    sign(road, ReceiptKind.STORED, names[:2])
+    sign(road, ReceiptKind.QUARANTINED, names[2:])
+    wait_until(lambda: Kind.QUARANTINED in road.kinds(), "what became of them is noted")
+    details = [event.detail for event in events(road.daughter) if event.kind is Kind.RELEASED]
+    assert details.count(f"{STORED_BY}PACS") == 2
 
 
 def test_a_mother_that_is_down_is_tried_again_until_she_is_there(road: Road) -> None:

@@ -81,6 +81,9 @@ CASES = {
     "the archive lost it, and it is sent again": (
         [*came("m1"), stored("m1"), step(Kind.REQUEUED, "m1")], [copy()], ONE, Finding.WAITING,
     ),
+    "the archive lost it, and nobody has a copy": (
+        [*came("m1"), stored("m1"), step(Kind.QUARANTINED, "m1")], [], ONE, Finding.QUARANTINED,
+    ),
     "in quarantine here": (came("m1"), [copy(is_quarantined=True)], ONE, Finding.QUARANTINED),
     "in quarantine at the mother": (
         [*came("m1"), step(Kind.PUSHED, "m1"), step(Kind.QUARANTINED, "m1")], [copy()], ONE,
