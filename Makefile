@@ -9,7 +9,7 @@
 # otherwise the command that installs them is shown.
 
 PACKAGES      = rsync openssh-server openssh-client python3-venv
-TEST_PACKAGES = dcmtk libgdcm-tools orthanc mariadb-server xfsprogs gcc libc6-dev faketime
+TEST_PACKAGES = dcmtk libgdcm-tools orthanc mariadb-server xfsprogs gcc libc6-dev
 BENCH_PACKAGES = $(TEST_PACKAGES)
 ENGINE_PACKAGES = docker.io iptables tini debootstrap
 

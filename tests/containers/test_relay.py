@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,9 +196,10 @@ def test_check_and_a_test_study_pass_on_a_daughter(world: World) -> None:
 
 @pytest.mark.parametrize("service", ["receiver", "pusher", "inbox", "forwarder", "database"])
 def test_a_service_killed_in_mid_transfer_loses_nothing(
-    world: World, service: str, tmp_path: Path
+    world: World, service: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     _, paths = study(tmp_path, 60)
+    record_property("answered", len(paths))
     before = len(files(world.kept))
     box = world.north if service in SERVICES["daughter"] else world.second
     sender = subprocess.Popen(
@@ -220,8 +221,11 @@ def test_a_service_killed_in_mid_transfer_loses_nothing(
     wait_until(lambda: drained(world), "every spool is empty", 180)
 
 
-def test_all_taken_down_in_mid_transfer_and_up_again(world: World, tmp_path: Path) -> None:
+def test_all_taken_down_in_mid_transfer_and_up_again(
+    world: World, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     _, paths = study(tmp_path, 60)
+    record_property("answered", len(paths))
     world.second.compose("stop", "inbox")
     scan(world.north, tmp_path)  # what waits for the second mother stays on the daughter
     world.north.compose("down")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,9 @@ def at(box: Box, version: str) -> None:
     box.up()
 
 
-def test_up_and_back_loses_nothing(older: Path, tmp_path: Path) -> None:
+def test_up_and_back_loses_nothing(
+    older: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     kept = tmp_path / "kept"
     kept.mkdir(mode=0o777)
     kept.chmod(0o777)
@@ -102,6 +104,7 @@ def test_up_and_back_loses_nothing(older: Path, tmp_path: Path) -> None:
             with peer("scp", main.network, *command, "11112", mounts={kept: "/kept"}):
                 wait_until(lambda: len(files(kept)) == len(sent), "all of them arrive", 300)
             assert digests(files(kept)) == digests(sent)
+            record_property("answered", len(sent))
             wait_until(
                 lambda: int(main.sql("SELECT COUNT(*) FROM event WHERE kind = 'STORED'"))
                 == len(sent),

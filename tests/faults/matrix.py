@@ -65,7 +65,8 @@ ROWS = (
         "database absent at start, stopped, frozen, slow, full, older schema, newer schema, wrong "
         "password",
         "relay untouched; events complete afterwards",
-        broken_by="",
+        broken_by="mysql_utilities/mysql_store.py: `take_shipment` committed how far the server is "
+        "before it inserted the events; those that it then refused never came",
     ),
     Row(
         "mother_down",
@@ -80,7 +81,8 @@ ROWS = (
         "journal deleted or corrupt",
         "all that was not yet stored arrives again by itself; the journal is rebuilt from the "
         "spool as far as it can be, and says where it has a gap",
-        broken_by="",
+        broken_by="tackybox/rebuild.py: `Keeper._make_again` made nothing again; items that stood "
+        "in the spool stayed unknown to the new journal",
     ),
     Row(
         "transport",
@@ -114,7 +116,8 @@ ROWS = (
         "clock",
         "clock jumps of a day, either way, on either box; boxes an hour apart",
         "order and back-off keep; nothing expires; traces are marked as skewed",
-        broken_by="",
+        broken_by="mother/forwarder/__main__.py: `_carry` gave the outlet no longest wait; after "
+        "the clock went back by a day, what was deferred still waited when the test gave up",
     ),
     Row(
         "containers",

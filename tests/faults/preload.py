@@ -18,6 +18,7 @@ import mmap
 import os
 import struct
 import subprocess
+from collections.abc import Mapping
 from enum import IntEnum, IntFlag
 from pathlib import Path
 
@@ -75,20 +76,8 @@ class Preload:
         return ["env", *(f"{key}={value}" for key, value in self.environment.items())]
 
     def add_to_gate(self, inbox: list[Process]) -> None:
-        """Have the gate's sessions load it, from the next one on, until the inbox starts again.
-
-        `inbox` are the inbox's processes; sshd gives its sessions an environment of their own.
-        """
-        configs = [word for p in inbox for word in p.command.split() if "sshd_config" in word]
-        if not configs:  # it is being started just now
-            return
-        gate = Path(configs[0]).with_name("gate")
-        exports = "".join(f"export {key}={value}\n" for key, value in self.environment.items())
-        text = gate.read_text()
-        if exports not in text:
-            changed = gate.with_name("gate.changed")
-            changed.write_text(exports + text)
-            changed.replace(gate)
+        """As `export_to_gate`, of this library."""
+        export_to_gate(self.environment, inbox)
 
     def arm(
         self,
@@ -132,6 +121,24 @@ class Preload:
             kind, path = _LINE.unpack_from(self._map, _FIXED.size + number * _LINE.size)
             found.append(f"{_text(kind)} {_text(path)}")
         return found
+
+
+def export_to_gate(environment: Mapping[str, str], inbox: list[Process]) -> None:
+    """Have the gate's sessions have `environment`, from the next one on, until the inbox starts
+    again.
+
+    `inbox` are the inbox's processes; sshd gives its sessions an environment of their own.
+    """
+    configs = [word for p in inbox for word in p.command.split() if "sshd_config" in word]
+    if not configs:  # it is being started just now
+        return
+    gate = Path(configs[0]).with_name("gate")
+    exports = "".join(f"export {key}={value}\n" for key, value in environment.items())
+    text = gate.read_text()
+    if exports not in text:
+        changed = gate.with_name("gate.changed")
+        changed.write_text(exports + text)
+        changed.replace(gate)
 
 
 def _text(raw: bytes) -> str:
