@@ -82,7 +82,8 @@ ROWS = (
         "all that was not yet stored arrives again by itself; the journal is rebuilt from the "
         "spool as far as it can be, and says where it has a gap",
         broken_by="tackybox/rebuild.py: `Keeper._make_again` made nothing again; items that stood "
-        "in the spool stayed unknown to the new journal",
+        "in the spool stayed unknown; daughter/pusher/settlement.py: neither the "
+        "spool's identity nor the length of the receipts counted; what was sent stayed sent",
     ),
     Row(
         "transport",
