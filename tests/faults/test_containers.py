@@ -34,7 +34,8 @@ NO_ENGINE = (
 def test_restarted_and_upgraded_in_mid_transfer(tmp_path: Path, counts: Counts) -> None:
     _require_engine()
     results = tmp_path / "results.xml"
-    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={results}", *TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1"]
+    command += [f"--junitxml={results}", *TESTS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     cases = ElementTree.parse(results).getroot().findall(".//testcase")
     passed = [case for case in cases if not case.findall("failure") and not case.findall("error")]
