@@ -12,6 +12,7 @@ them; that a program which asks the kernel without libc sees it.
 from __future__ import annotations
 
 import mmap
+import signal
 import struct
 import subprocess
 from pathlib import Path
@@ -52,3 +53,5 @@ class Clock:
             relay.restart(daemon, prefix=prefix)
         if isinstance(box, Mother):
             export_to_gate(self._environment, relay.processes("sshd"))
+            for session in relay.processes("mother.inbox.gate"):  # begun before it was told
+                session.signal(signal.SIGKILL)
