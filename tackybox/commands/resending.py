@@ -47,7 +47,8 @@ def send_again(config: BoxConfig, missing: Sequence[Image]) -> Resent:
     On a daughter all that she was to send to the mother of the outlet goes there once more; the
     mother gives it to all of her archives, of which most know it already.
     """
-    resent, spool = Resent(), Spool.open(config.spool)
+    kind = "mother" if isinstance(config, MotherConfig) else "daughter"
+    resent, spool = Resent(), Spool.open(config.spool, kind)
     wanted: dict[str, list[Image]] = {}
     with Recorder(spool.journal, config.name) as recorder:
         for image in missing:
