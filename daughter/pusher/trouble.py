@@ -70,11 +70,14 @@ _SENTENCES: tuple[tuple[str, type[RoadError], str, str], ...] = (
         "is it right, and DNS?",
     ),
     ("invalid format", RoadError, "what answers there is not ssh", _HER_PORT),
-    (
-        "kex_exchange_identification",
-        RoadError,
-        "what answers there hangs up before it says that it is ssh",
-        _HER_PORT,
+    *(
+        (word, RoadError, "what answers there hangs up before it says that it is ssh", _HER_PORT)
+        for word in (
+            "kex_exchange_identification",
+            "banner exchange",
+            "Connection reset by UNKNOWN",  # a socket that we gave it has no name for ssh
+            "connect to host: Connection reset",
+        )
     ),
     ("not found", RoadError, "what answers there is no Tackybox gate", _HER_PORT),
     *(
