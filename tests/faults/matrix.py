@@ -73,7 +73,8 @@ ROWS = (
         "mother down for a day (time compressed), black-holed, half-open, 1 Mbit/s, DNS gone, host "
         "key changed, key revoked, disk full",
         "capped back-off, never expires, others untouched, distinct messages",
-        broken_by="",
+        broken_by="daughter/pusher/courier.py: `_open` counted a road that opens as one that takes "
+        "items; a full disk at the mother was announced anew with each try.",
     ),
     Row(
         "volume_lost",
@@ -89,7 +90,8 @@ ROWS = (
         "transport",
         "rsync or ssh killed in mid-file, on either end; a batch half committed",
         "finished later, once",
-        broken_by="",
+        broken_by="daughter/pusher/courier.py: `_deliver` put items back whose commit had no "
+        "answer, instead of leaving them in doubt; a batch half committed was stored twice.",
     ),
     Row(
         "archive",
@@ -111,7 +113,8 @@ ROWS = (
         "bit flip in the spool or in transit; truncated, empty, not DICOM, absurd header in any "
         "inbox",
         "no receipt; sent again from the good copy, else quarantine; the queue goes on",
-        broken_by="",
+        broken_by="daughter/pusher/settlement.py: `_apply` did not send again what the mother's "
+        "receipt calls damaged; it never arrived.",
     ),
     Row(
         "clock",
