@@ -23,7 +23,7 @@ from tests.faults.conftest import Record
 from tests.faults.ledger import digest_of_file
 from tests.faults.processes import Process
 from tests.faults.relay import Relay
-from tests.faults.verdict import events
+from tests.faults.verdict import Verdict, events
 from tests.peers import wait_until
 
 _SOUND = 3  # images that nothing happens to, behind and between the damaged ones
@@ -124,22 +124,19 @@ def test_what_the_daughter_has_damaged_is_quarantined_and_the_queue_goes_on(
     rng = random.Random(f"{place} {seed}")
     _only_one_place_in_short(request, place, _AT_THE_DAUGHTER, seed)
     before, images = relay.verdict(), relay.images(len(DAMAGES) + _SOUND)
-    spool = relay.daughter.spool
+    spool, known = relay.daughter.spool, quarantined(relay)
     with standing_at_the_daughter(relay, place, images):
         files = items(spool, "tmp/receiver/*" if place == "tmp/receiver" else f"{place}/*/*")
         faults = damage(files, rng)
     wait_until(lambda: not relay.in_flight(), "nothing waits any more", _GENEROUS_S)
     relay.wait_quiet()
-    bad = {Item.parse(path.name).digest for path in items(spool, "quarantine/*/*/*/*")}
+    bad = quarantined(relay) - known
     wait_until(
         lambda: bad <= {event.digest for event in events(spool, Kind.QUARANTINED)},
         "all in quarantine are on record",
     )
     assert len(bad) >= faults - _HARMLESS
-    verdict = relay.verdict().since(before)
-    assert set(verdict.lost) <= bad, "the only copy was damaged, and stands there to be seen"
-    record(replace(verdict, lost=[]), faults=faults)
-    clear_quarantine(relay)
+    record(verdict_since(relay, before), faults=faults)
 
 
 @contextmanager
@@ -170,12 +167,16 @@ def standing_at_the_daughter(relay: Relay, place: str, images: list[Path]) -> It
     inbox.restart()
 
 
-def clear_quarantine(relay: Relay) -> None:
-    """So that the next test finds none; the ledger forgets what was damaged for good."""
-    for box in (relay.daughter, relay.mother):
-        for path in items(box.spool, "quarantine/*/*/*/*"):
-            relay.ledger.answered.pop(Item.parse(path.name).digest, None)
-            path.unlink()
+def quarantined(relay: Relay) -> set[str]:
+    """What stands in the daughter's quarantine, by the digest that it once had."""
+    found = items(relay.daughter.spool, "quarantine/*/*/*/*")
+    return {Item.parse(path.name).digest for path in found}
+
+
+def verdict_since(relay: Relay, before: Verdict) -> Verdict:
+    """Without what was damaged when there was no other copy, and stands there to be seen."""
+    verdict, bad = relay.verdict().since(before), quarantined(relay)
+    return replace(verdict, lost=[digest for digest in verdict.lost if digest not in bad])
 
 
 # --- at the mother: the daughter has a good copy
@@ -191,14 +192,15 @@ def test_what_the_mother_has_damaged_is_sent_again_from_the_good_copy(
     rng = random.Random(f"{place} {seed}")
     _only_one_place_in_short(request, place, _AT_THE_MOTHER, seed + 1)
     before, images = relay.verdict(), relay.images(len(DAMAGES) + _SOUND)
+    known = quarantined(relay)
     faults = STANDING[place](relay, images, rng)
     delivered(relay, images)
     wait_until(
         lambda: not items(relay.mother.spool, "quarantine/*/*/*/*"),
         "the good copies have taken the bad ones' places",
     )
-    verdict = relay.verdict().since(before)
-    record(verdict, faults=faults)
+    assert quarantined(relay) == known, "the daughter's own are as they were"
+    record(verdict_since(relay, before), faults=faults)
 
 
 def _damage_arriving(relay: Relay, images: list[Path], rng: random.Random) -> int:
