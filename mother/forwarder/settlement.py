@@ -120,11 +120,11 @@ class Settlement:
         """The archive has answered that it has it."""
         case, address = stored.case, stored.address
         if self._must_prove(address):
-            self._outlet.answered(case.entry, address.name)
-            self._record(
+            self._record(  # first, or its proof might stand before it
                 Kind.TAKEN, case, address, status_code=stored.status,
                 duration_s=stored.duration_s, detail=stored.detail,
             )  # fmt: skip
+            self._outlet.answered(case.entry, address.name)
             self._log.info(
                 "answered", item=case.item_id, archive=address, status=stored.status,
                 duration_s=round(stored.duration_s, 6),
