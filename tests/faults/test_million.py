@@ -38,6 +38,7 @@ def test_a_new_high_item_goes_before_all_that_waits_after_a_kill(
             relay.mother.spool: (relay.mother.inbox, relay.mother.forwarder),
         }
         daemons = [daemon for box in boxes.values() for daemon in box]
+        wait_until(lambda: all(any(s.glob("out/*/done/low")) for s in boxes), "the queues are made")
         for daemon in daemons:
             relay.kill(daemon)
         for number, spool in enumerate(boxes):
