@@ -47,7 +47,8 @@ ROWS = (
         "disk full, inodes gone, below the watermark, on either box",
         "refused early with 0xA700; drains; recovers by itself; nothing undelivered is ever "
         "deleted",
-        broken_by="",
+        broken_by="Space.is_low (tackybox/spool/spool.py) that says no: a full daughter raised no "
+        "alarm in status",
     ),
     Row(
         "spool_trouble",
