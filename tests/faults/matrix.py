@@ -149,8 +149,8 @@ ROWS = (
         "million",
         "a million items waiting, then everything killed and started",
         "bounded memory; a new high-lane item is not starved",
-        broken_by="Outlet.claim (tackybox/spool/outlet.py) with the lanes in reverse: the high item "
-        "was not stored in a minute",
+        broken_by="Outlet.claim (tackybox/spool/outlet.py) with the lanes in reverse: the high "
+        "item was not stored in a minute",
     ),
     Row(
         "commitment",

@@ -28,7 +28,9 @@ from tests.faults.conftest import Record
 from tests.faults.disks import EXT4, XFS, Disk
 from tests.faults.ledger import Ledger
 from tests.faults.relay import Relay
+from tests.faults.scanner import Scanners
 from tests.faults.verdict import Verdict, judge
+from tests.peers import wait_until
 
 _CUTS = {"short": 2, "long": 10}
 _MADE = [
@@ -57,6 +59,7 @@ class Boxes:
                 workdir,
                 daughter_settings={**spools["daughter"], "release": release},
                 mother_settings=spools["mother"],
+                archive_options=("--delay", "0.1"),  # so that items wait at the mother
             )
         )
 
@@ -90,6 +93,15 @@ class Boxes:
         spools = (self.relay.daughter.spool, self.relay.mother.spool)
         return judge(promised, *spools, self.relay.archives, journal=False)
 
+    def wait_signed(self, scanners: Scanners) -> None:
+        """Wait until the mother signs for something, unless there is nothing to sign for."""
+        before = self._signed_bytes()
+        wait_until(lambda: scanners.done or self._signed_bytes() > before, "the mother signs")
+
+    def _signed_bytes(self) -> int:
+        logs = (self.relay.mother.spool / "receipts" / "north").glob("*.log")
+        return sum(path.stat().st_size for path in logs)
+
     def _kill(self, boxes: Sequence[str]) -> None:
         relay = self.relay
         daemons = {
@@ -122,6 +134,7 @@ def test_what_was_answered_is_there_when_the_power_is_back(
         with relay.sending(images, senders=4, pause_s=0.02) as scanners:
             for number in range(count):
                 scanners.wait_answered(min(len(images), 1 + number * _IMAGES_A_CUT // 2))
+                boxes.wait_signed(scanners)
                 time.sleep(chance.uniform(0.0, 0.6))
                 which = _BOXES[(number + seed) % 3]
                 how = chance.choice(_FLAGS) if number >= _HARDEST else disks.NO_LOG_FLUSH
