@@ -26,7 +26,9 @@ ROWS = (
         "commit, receipt, forward, confirm, release",
         "nothing lost; nothing answered that is not durable; restart sweeps leftovers; no "
         "duplicate from a cut receipt",
-        broken_by="",
+        broken_by="`Settlement.recover` of the forwarder put nothing back: what was in hand at "
+        "the kill stood there for ever, red. QUEUED and STORED recorded after the rename, as it "
+        "had been: the journals lacked them, red.",
     ),
     Row(
         "power_cut",
@@ -40,7 +42,8 @@ ROWS = (
         "fsync, write, rename, link, open fail (EIO, ENOSPC, EMFILE, EROFS), each call in turn",
         "0xA700 or retry; the file is discarded, never fsynced again and trusted; the alarm shows; "
         "the daemon lives",
-        broken_by="",
+        broken_by="`SharedSync.sync` swallowed the OSError of fsync: answered 0x0000 instead of "
+        "0xA700, red.",
     ),
     Row(
         "disk_full",
