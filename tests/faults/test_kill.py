@@ -78,7 +78,8 @@ def test_killed_at_each_step(
             print(f"{action.name.lower()} {re.sub('[0-9a-f]{32,}', '…', died)}: {verdict}")
             record(verdict, faults=1)
             assert victim.may_store_again or not verdict.stored_again, died
-        assert not relay.leftovers(), (number, died)
+        # A bookmark may just be being written: what is left over stays.
+        wait_until(lambda: not relay.leftovers(), f"nothing is left of {died or number}", 10)
 
 
 def passage(relay: Relay, preload: Preload, victim: Victim) -> list[str]:
