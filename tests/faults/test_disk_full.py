@@ -121,6 +121,7 @@ def test_an_image_that_meets_the_end_of_the_disk_leaves_nothing(
         record(relay.verdict(journal=False), faults=1)
 
 
+@pytest.mark.long_fault
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("shortage", _SHORTAGES)
 def test_a_mother_refuses_and_nothing_is_lost_on_the_way(

@@ -168,6 +168,7 @@ def _circulating(spool: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@pytest.mark.long_fault
 @pytest.mark.timeout(600)
 @pytest.mark.seeds(short=1, long=50)
 @pytest.mark.parametrize("make", _MADE)

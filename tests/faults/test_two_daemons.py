@@ -69,6 +69,7 @@ def test_a_successor_takes_over_at_once_from_one_that_was_killed(
         record(relay.verdict(), faults=3)
 
 
+@pytest.mark.long_fault
 def test_two_inboxes_on_one_spool_sign_for_each_item_once(tmp_path: Path, record: Record) -> None:
     with Relay(tmp_path) as relay:
         other = relay.stack.start(
