@@ -25,8 +25,11 @@ from bench.relay import stop_all
 from bench.rows import Bench, Figures, Row
 from bench.senders import STORESCU, send
 from bench.waiting import wait_until
+from mysql_utilities.recorder import Recorder
 from tackybox.config.addresses import parse_archives, parse_mothers
 from tackybox.demo.stack import LOOPBACK, Daemon, Stack
+from tackybox.rebuild import Keeper
+from tackybox.service import Stop
 from tackybox.spool import Lane, Outlet, Spool, State
 
 _MB = 1e6
@@ -48,6 +51,16 @@ def _filled(bench: Bench, count: int) -> Path:
     fill(directory, count, place="items")
     os.sync()
     return directory / "items" / Lane.LOW
+
+
+def _spool(stack: Stack, name: str) -> Spool:
+    """The spool of the box `name`, with a journal of its own: what waits was not lost from it."""
+    spool, stop = Spool.open(stack.workdir / name), Stop()
+    with Recorder(spool.journal, name) as recorder:
+        keeper = Keeper(spool, name, recorder, stop)
+        keeper.look()
+        keeper.close()
+    return spool
 
 
 @contextlib.contextmanager
@@ -119,7 +132,7 @@ def _at_mother(bench: Bench, waiting: Path, count: int) -> dict[str, Figures]:
     with _world(bench) as (stack, archive):
         address = f"{archive.aet}@{LOOPBACK}:{archive.port}"
         groups = parse_archives(address)
-        outlet = Outlet(Spool.open(stack.workdir / "mother").root, groups[0].name)
+        outlet = Outlet(_spool(stack, "mother").root, groups[0].name)
         with _moved(waiting, outlet, stack):
             began_s = time.time()
             mother = stack.start_mother("mother", address)
@@ -141,7 +154,7 @@ def _at_daughter(bench: Bench, waiting: Path, count: int) -> dict[str, Figures]:
     with _world(bench) as (stack, archive):
         mother = stack.start_mother("mother", f"{archive.aet}@{LOOPBACK}:{archive.port}")
         group = parse_mothers(mother.destination)[0]
-        outlet = Outlet(Spool.open(stack.workdir / "north").root, group.name)
+        outlet = Outlet(_spool(stack, "north").root, group.name)
         with _moved(waiting, outlet, stack):
             began_s = time.time()
             daughter = stack.start_daughter("north", mother.destination)

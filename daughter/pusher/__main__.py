@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from daughter.pusher import commitment, joining, keeping
+from daughter.pusher import joining, keeping
 from daughter.pusher.courier import Courier
 from mysql_utilities import retention
 from mysql_utilities.recorder import Recorder
@@ -33,7 +33,7 @@ def _keep_at_work(config: DaughterConfig, spool: Spool, stop: Stop) -> int:
     for group in config.destinations:
         children[f"courier {group.name}"] = partial(_carry, config, group, spool)
     if config.commitment_timeout_s:
-        children["commitment"] = partial(commitment.run, config, spool)
+        children["commitment"] = partial(_answer_commitment, config, spool)
     pulse = Pulse(spool.root, "pusher")
     pulse.expect(children)  # not the shipper: a database tells nothing about the relay's health
     if left := joining.join_all(config.join or (), config, stop):
@@ -56,6 +56,12 @@ def _fan_out(config: DaughterConfig, spool: Spool, stop: Stop) -> None:
             stop,
             wait=lambda timeout_s: spool.bell.wait(timeout_s, stop),
         )
+
+
+def _answer_commitment(config: DaughterConfig, spool: Spool, stop: Stop) -> None:
+    from daughter.pusher import commitment  # noqa: PLC0415 - pynetdicom, in this child alone
+
+    commitment.run(config, spool, stop)
 
 
 def _carry(config: DaughterConfig, group: MotherGroup, spool: Spool, stop: Stop) -> None:
