@@ -393,6 +393,7 @@ class Courier:
         self._log.warning("push failed", mother=way.road.name, reason=why)
         way.goes_wrong()
         with self._look:
-            if way.road.is_open:  # the first carrier that fails; the others fail with it
+            # The first carrier that fails, also where the road has ended by itself since.
+            if way.road.is_open or not (way.why or way.down_since_s):
                 way.road.close()
                 way.why = why

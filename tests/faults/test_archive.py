@@ -118,6 +118,7 @@ def test_each_rejection(tmp_path: Path, record: Record, rejection: str) -> None:
         not_there(relay, archive, "rejected the association", record)
 
 
+@pytest.mark.long_fault
 def test_each_image_meets_its_own_fate_and_holds_up_no_other(
     tmp_path: Path, record: Record
 ) -> None:

@@ -87,6 +87,7 @@ def stop(daemon: Daemon) -> None:
     daemon.wait()
 
 
+@pytest.mark.long_fault
 def test_success_comes_only_after_the_last_archive_has_the_images(
     make: Callable[..., Site], record: Record
 ) -> None:

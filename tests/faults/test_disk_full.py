@@ -43,11 +43,7 @@ def without_inodes(directory: Path) -> Callable[[], None]:
     return lambda: shutil.rmtree(ballast)
 
 
-_SHORTAGES = [
-    full,
-    pytest.param(below_the_watermark, marks=pytest.mark.long_fault),
-    pytest.param(without_inodes, marks=pytest.mark.long_fault),
-]
+_SHORTAGES = [full, below_the_watermark, without_inodes]
 
 
 @contextlib.contextmanager
@@ -80,6 +76,7 @@ def _assert_alarm(daemon: Daemon, name: str) -> None:
     wait_until(lambda: _asked(f"health {name}", daemon)[0] == 0, "it is healthy all the same")
 
 
+@pytest.mark.long_fault
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("shortage", _SHORTAGES)
 def test_a_daughter_refuses_drains_and_recovers(

@@ -27,6 +27,7 @@ _HIGH = 1  # DICOM's Priority
 
 
 @pytest.mark.fault("million")
+@pytest.mark.long_fault
 @pytest.mark.timeout(3600)
 def test_a_new_high_item_goes_before_all_that_waits_after_a_kill(
     tmp_path: Path, counts: Counts, pytestconfig: pytest.Config

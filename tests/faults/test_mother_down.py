@@ -190,7 +190,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "no ssh": (_no_ssh, "hangs up before it says that it is ssh"),
     "black hole": (_black_hole, "it does not answer; is it down"),
 }
-_SHORT = ("disk full",)
+_SHORT = ("refused",)
 
 
 @pytest.mark.fault("mother_down")

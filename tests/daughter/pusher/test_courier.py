@@ -244,6 +244,7 @@ def test_a_mother_with_another_spool_gets_everything_again(road: Road) -> None:
     inbox.signal(signal.SIGTERM)
     inbox.wait()
     road.mother.rename(road.mother.with_name("lost"))  # while gates of hers may still write
+    road.mother.mkdir()  # an empty volume
     inbox.restart()
     wait_until(lambda: road.landed() == sorted(names), "all landed again")
     wait_until(lambda: road.kinds().count(Kind.REQUEUED) == 10, "the journal says why")
