@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tackybox.commands import certificate, output, proof
+from tackybox.commands.calling import address_of, calling_aet
 from tackybox.commands.certificate import Certified
-from tackybox.commands.echo import add_calling_argument, address_of, calling_aet
 from tackybox.commands.sources import opened
 from tackybox.config import ArchiveAddress, load_box
 from tackybox.dimse.association import AssociationError, Pair, Timeouts
@@ -42,26 +42,6 @@ class Found:
     verdict: Verdict
     detail: str = ""
     tags: tuple[str, ...] = ()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `verify` has for this."""
-    parser.add_argument(
-        "--archive", metavar="AET@host:port", help="verify this archive's copies, not the spool"
-    )
-    parser.add_argument(
-        "--certificate", type=Path, metavar="FILE",
-        help="what it is to have, as tackybox proof wrote it",
-    )  # fmt: skip
-    parser.add_argument("--study", metavar="UID", help="the same of a study on record here")
-    parser.add_argument("--sql", action="store_true", help="on record at the server")
-    add_calling_argument(parser)
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait")
-
-
-def is_asked(args: argparse.Namespace) -> bool:
-    """Whether any of these arguments were given."""
-    return bool(args.archive or args.certificate or args.study or args.sql)
 
 
 def run(args: argparse.Namespace) -> int:

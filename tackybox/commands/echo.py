@@ -9,16 +9,14 @@ import argparse
 from dataclasses import asdict
 
 from tackybox.commands import output
-from tackybox.config import ArchiveAddress, load_mother
-from tackybox.config.addresses import parse_archive
-from tackybox.config.values import ae_title
+from tackybox.commands.calling import add_calling_argument, address_of, calling_aet
+from tackybox.config import load_mother
 from tackybox.dimse.association import Timeouts
 from tackybox.dimse.scu import EchoResult, echo
 from tackybox.errors import UnavailableError, UsageError
 
 NAME = "echo"
 HELP = "ask an archive whether it is there (C-ECHO); exit code 69 if one is not"
-DEFAULT_AET = "TACKYBOX"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,29 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_calling_argument(parser)
     parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait")
     parser.add_argument("--json", action="store_true", help="write JSON")
-
-
-def add_calling_argument(parser: argparse.ArgumentParser) -> None:
-    """The `--calling` of every verb that speaks DICOM."""
-    parser.add_argument(
-        "--calling", metavar="AET", help=f"our own AE title; unset = this box's, or {DEFAULT_AET}"
-    )
-
-
-def address_of(text: str) -> ArchiveAddress:
-    """The peer that `text` names; raises UsageError."""
-    try:
-        return parse_archive(text)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def calling_aet(told: str | None) -> str:
-    """Our AE title: the one that was told, or the default; raises UsageError."""
-    try:
-        return ae_title(told or DEFAULT_AET)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from mysql_utilities import reports
 from mysql_utilities.errors import JournalError
 from mysql_utilities.reports import Source
 from tackybox.commands import output
-from tackybox.commands.echo import add_calling_argument, address_of, calling_aet
+from tackybox.commands.calling import add_calling_argument, address_of, calling_aet
 from tackybox.commands.expected import EVERY_ARCHIVE, Group, Image, groups
 from tackybox.commands.resending import Resent, send_again
 from tackybox.commands.sources import add_source_arguments, find, sources_of

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tackybox.commands import output
-from tackybox.commands.echo import add_calling_argument, address_of, calling_aet
+from tackybox.commands.calling import add_calling_argument, address_of, calling_aet
 from tackybox.dimse.files import read_source
 from tackybox.dimse.scu import Source
 from tackybox.dimse.sending import Sender, Sent

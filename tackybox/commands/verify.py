@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tackybox.commands import archived, output
+from tackybox.commands import output
+from tackybox.commands.calling import add_calling_argument
 from tackybox.commands.opening import add_spool_argument, open_spool
 from tackybox.errors import DataError
 from tackybox.item import digest_of, read_header
@@ -47,13 +48,25 @@ class Report:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     add_spool_argument(parser)
-    archived.add_arguments(parser)
+    parser.add_argument(
+        "--archive", metavar="AET@host:port", help="verify this archive's copies, not the spool"
+    )
+    parser.add_argument(
+        "--certificate", type=Path, metavar="FILE",
+        help="what it is to have, as tackybox proof wrote it",
+    )  # fmt: skip
+    parser.add_argument("--study", metavar="UID", help="the same of a study on record here")
+    parser.add_argument("--sql", action="store_true", help="on record at the server")
+    add_calling_argument(parser)
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait")
     parser.add_argument("--json", action="store_true", help="write JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Verify; 0, or 65 (EX_DATAERR) if anything differs."""
-    if archived.is_asked(args):
+    if args.archive or args.certificate or args.study or args.sql:
+        from tackybox.commands import archived  # noqa: PLC0415 - it loads pynetdicom
+
         return archived.run(args)
     spool, _ = open_spool(args)
     report = Report()

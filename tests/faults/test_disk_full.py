@@ -161,8 +161,12 @@ def test_a_mother_who_is_full_of_what_an_archive_does_not_take(
         for daemon in (relay.mother.inbox, relay.mother.forwarder):
             relay.kill(daemon)
         assert "archive-1" in relay.heal()
-        relay.wait_quiet(timeout_s=150)
+        wait_until(
+            lambda: not any(place.startswith("mother/") for place in relay.in_flight()),
+            "she drains, full as she is",
+        )
         heal()
+        relay.wait_quiet(timeout_s=150)
         record(relay.verdict(journal=False), faults=2)
 
 
