@@ -159,6 +159,29 @@ def judge(
     """
     here, there = held(daughter), held(mother)
     contents = {archive.outlet: archive.contents() for archive in archives}
+    stored = events(mother, Kind.STORED) if journal else []
+    again = Counter((event.item, event.destination) for event in stored)
+    disagreements: list[str] = []
+    if journal:
+        disagreements = [
+            *_disagreements(ledger, daughter, stored, contents),
+            *_gaps(daughter, {h.item.id for h in here}, Kind.RECEIVED, Kind.RELEASED, None),
+            *_gaps(mother, {h.item.id for h in there}, Kind.LANDED, Kind.STORED, list(contents)),
+        ]
+    return Verdict(
+        ledger.answered.total(),
+        sorted(_lost(ledger, here, there, contents)),
+        list(_altered(ledger, (*here, *there), contents)),
+        _duplicated(ledger, archives),
+        sorted(item for (item, _), count in again.items() if count > 1),
+        disagreements,
+    )
+
+
+def _lost(
+    ledger: Ledger, here: Sequence[Held], there: Sequence[Held], contents: Mapping[str, set[str]]
+) -> set[str]:
+    """What was answered and is, for some archive, neither in it nor on the way to it."""
     upstream = {h.digest for h in here}
     queued: dict[str, set[str]] = defaultdict(set)
     for one in there:
@@ -166,39 +189,31 @@ def judge(
             upstream.add(one.digest)
         else:
             queued[one.place[1]].add(one.digest)
-    lost = {
+    return {
         digest
         for digest in ledger.answered
         for outlet, found in contents.items()
         if digest not in found | upstream | queued[outlet]
     }
-    altered = [
-        "/".join(h.place)
-        for h in (*here, *there)
-        if h.is_vouched_for and h.digest not in ledger.offered
-    ]
+
+
+def _altered(
+    ledger: Ledger, everywhere: Sequence[Held], contents: Mapping[str, set[str]]
+) -> Iterator[str]:
+    """Where something is that nobody offered."""
+    for one in everywhere:
+        if one.is_vouched_for and one.digest not in ledger.offered:
+            yield "/".join(one.place)
     for outlet, found in contents.items():
-        altered += [f"{outlet} has {digest}" for digest in found - set(ledger.offered)]
-    duplicated = sum(
+        yield from (f"{outlet} has {digest}" for digest in found - set(ledger.offered))
+
+
+def _duplicated(ledger: Ledger, archives: Sequence[Archive]) -> int:
+    """Deliveries beyond the times that a content was answered."""
+    return sum(
         max(0, count - max(1, ledger.answered[digest]))
         for archive in archives
         for digest, count in archive.deliveries().items()
-    )
-    stored = events(mother, Kind.STORED) if journal else []
-    again = Counter((event.item, event.destination) for event in stored)
-    return Verdict(
-        ledger.answered.total(),
-        sorted(lost),
-        altered,
-        duplicated,
-        sorted(item for (item, _), count in again.items() if count > 1),
-        [
-            *_disagreements(ledger, daughter, stored, contents),
-            *_gaps(daughter, {h.item.id for h in here}, Kind.RECEIVED, Kind.RELEASED, None),
-            *_gaps(mother, {h.item.id for h in there}, Kind.LANDED, Kind.STORED, list(contents)),
-        ]
-        if journal
-        else [],
     )
 
 
