@@ -1,13 +1,14 @@
-"""Each archive: whether it answers under our AE title, and what it accepts."""
+"""Each archive: whether it answers under our AE title, what it accepts, and if it can vouch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from tackybox.checks.finding import Finding, Level
-from tackybox.config import ArchiveAddress, MotherConfig
-from tackybox.dimse.association import Failure, Timeouts
+from tackybox.config import ArchiveAddress, MotherConfig, Proof
+from tackybox.dimse.association import AssociationError, Failure, Timeouts
 from tackybox.dimse.capabilities import COMMON, COMPRESSED, Capabilities, explore
+from tackybox.dimse.commitment import CommitmentAssociation
 from tackybox.dimse.scu import FALLBACKS, EchoResult, echo, uid_name
 
 _LONGEST_ANSWER_S = 15.0
@@ -33,6 +34,7 @@ def archive(address: ArchiveAddress, config: MotherConfig) -> Iterator[Finding]:
         remedy = f"the relay takes it as there; allow C-ECHO for AE title {config.aet} all the same"
         yield Finding(Level.WARNING, subject, result.message, remedy)
     yield _accepts(subject, explore(address, calling_aet=config.aet, timeouts=timeouts))
+    yield _vouches(subject, address, config, timeouts)
 
 
 def _remedy(result: EchoResult, address: ArchiveAddress, config: MotherConfig) -> str:
@@ -75,6 +77,53 @@ def _accepts(subject: str, found: Capabilities) -> Finding:
     )
     level = Level.WARNING if refused else Level.PASS
     return Finding(level, subject, seen, _REFUSED_CLASSES if refused else "", details)
+
+
+def _vouches(
+    subject: str, address: ArchiveAddress, config: MotherConfig, timeouts: Timeouts
+) -> Finding:
+    """Asked as the forwarder asks, on an association for nothing else; no commitment is asked."""
+    proof = config.commitment.of(address)
+    is_auto = proof is Proof.AUTO and config.report_port is not None
+    try:
+        association = CommitmentAssociation.open(
+            address, lambda _: None, calling_aet=config.aet, timeouts=timeouts,
+            max_pdu_bytes=config.max_pdu_bytes,
+        )  # fmt: skip
+        association.close()
+    except AssociationError as error:
+        seen = f"whether it offers storage commitment could not be asked: {error}"
+        remedy = f"does it let AE title {config.aet} ask for storage commitment?"
+        return Finding(Level.WARNING, subject, seen, remedy)
+    if association.is_offered:
+        return _offered(subject, proof, config)
+    without = "does not offer storage commitment"
+    remedy = (
+        f"have it enabled there for AE title {config.aet}, or write {address}=find (a C-FIND is "
+        "the proof) or =off into TACKYBOX_COMMITMENT"
+    )
+    if proof is Proof.REQUIRED:
+        seen = f"{without}, and TACKYBOX_COMMITMENT is required: nothing counts as stored there"
+        return Finding(Level.FAIL, subject, seen, remedy)
+    if is_auto:
+        seen = f"{without}: its answer Success is taken for what it says"
+        return Finding(Level.WARNING, subject, seen, remedy)
+    return Finding(Level.PASS, subject, f"{without}, nor is it asked for it")
+
+
+def _offered(subject: str, proof: Proof, config: MotherConfig) -> Finding:
+    offers = "offers storage commitment"
+    if proof in (Proof.FIND, Proof.OFF):
+        return Finding(Level.PASS, subject, f"{offers}; TACKYBOX_COMMITMENT is {proof}")
+    if config.report_port is not None:
+        seen = f"{offers}, and is asked for it; reports come to port {config.report_port}"
+        return Finding(Level.PASS, subject, seen)
+    if proof is Proof.AUTO:
+        seen = f"{offers}; it is not asked for it, because TACKYBOX_REPORT_PORT is unset"
+        return Finding(Level.PASS, subject, seen)
+    seen = f"{offers}, but has no port of ours to report at"
+    remedy = "set TACKYBOX_REPORT_PORT, unless it reports on the association on which it was asked"
+    return Finding(Level.WARNING, subject, seen, remedy)
 
 
 def short_name(sop_class_uid: str) -> str:
