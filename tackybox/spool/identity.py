@@ -1,8 +1,9 @@
-"""The file `identity` of a spool: "this very disk", and which kind of box works on it.
+"""The files `identity` and `kind` of a spool: "this very disk", and which box works on it.
 
-A UUID as 32 hexadecimal digits, then the kind: `9f86…0a08 mother`. The UUID is made with the spool
-and never again, because daughters queue again what another spool had signed for. Whoever finds
-anything else in the file refuses to guess: with a new UUID a mother would be sent all of it twice.
+`identity` is a UUID as 32 hexadecimal digits and nothing else: versions before `kind` take all of
+it for the UUID, and whoever goes back to one must be told the same. It is made with the spool and
+never again, because daughters queue again what another spool had signed for. Whoever finds
+anything else in it refuses to guess: with a new UUID a mother would be sent all of it twice.
 A spool whose `identity` is gone is given a new one, which is on the safe side.
 """
 
@@ -18,24 +19,34 @@ from tackybox.spool.durable import directory_lock, write_atomically
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST_BYTES = 256
-_TEXT = re.compile(r"([0-9a-f]{32})(?: ([a-z]+))?\n?")
+_IDENTITY = re.compile(r"([0-9a-f]{32})(?: ([a-z]+))?\n?")  # one version wrote the kind behind it
+_KIND = re.compile(r"([a-z]+)\n?")
 
 
 def read_identity(root: Path) -> tuple[str, str]:
     """UUID and kind of box ("" if no daemon has claimed it) of the spool at `root`.
 
-    Raises OSError, and SpoolError if the file is not what a spool's is.
+    Raises OSError, and SpoolError if a file is not what a spool's is.
     """
-    path = root / "identity"
+    found = _read(
+        root / "identity", _IDENTITY,
+        "put it back from a backup, or remove it: then the spool counts as a new one, and what a "
+        "mother had signed for is sent to her again",
+    )  # fmt: skip
+    try:
+        kind = _read(root / "kind", _KIND, "remove it: the box's next start writes it again")[1]
+    except FileNotFoundError:
+        kind = found[2] or ""
+    return found[1], kind
+
+
+def _read(path: Path, pattern: re.Pattern[str], remedy: str) -> re.Match[str]:
     with path.open("rb") as file:
         text = file.read(_LONGEST_BYTES + 1).decode("ascii", "replace")
-    found = _TEXT.fullmatch(text)
+    found = pattern.fullmatch(text)
     if found is None:
-        raise SpoolError(
-            f"{path} is damaged; put it back from a backup, or remove it: then the spool counts as "
-            "a new one, and what a mother had signed for is sent to her again"
-        )
-    return found[1], found[2] or ""
+        raise SpoolError(f"{path} is damaged; {remedy}")
+    return found
 
 
 def claim_identity(root: Path, kind: str) -> str:
@@ -47,14 +58,14 @@ def claim_identity(root: Path, kind: str) -> str:
         try:
             identity, owner = read_identity(root)
         except FileNotFoundError:
-            identity, owner = uuid.uuid4().hex, ""
-            _write(root, identity, kind)
+            _write(root / "identity", uuid.uuid4().hex)
+            identity, owner = read_identity(root)
         if kind and owner not in ("", kind):
             raise SpoolError(
                 f"the spool at {root} is a {owner}'s, and this is a {kind}; give each box a spool "
                 "of its own (TACKYBOX_SPOOL)"
             )
-        if kind and not owner:
+        if kind:
             _claim(root, identity, kind)
     return identity
 
@@ -62,11 +73,14 @@ def claim_identity(root: Path, kind: str) -> str:
 def _claim(root: Path, identity: str, kind: str) -> None:
     """Write who claims it, unless there is no room: it can wait."""
     try:
-        _write(root, identity, kind)
+        if not (root / "kind").exists():
+            _write(root / "kind", kind)
+        if (root / "identity").read_text().strip() != identity:
+            _write(root / "identity", identity)
     except OSError as error:
         if error.errno not in FULL:
             raise
 
 
-def _write(root: Path, identity: str, kind: str) -> None:
-    write_atomically(root / "identity", f"{identity} {kind}".strip().encode() + b"\n")
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, f"{text}\n".encode())
