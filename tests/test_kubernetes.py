@@ -18,8 +18,12 @@ BOXES = {"mother": load_mother, "daughter": load_daughter}
 BINARY = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
+def manifest_text(box: str) -> str:
+    return (ROOT / "kubernetes" / f"{box}.yaml").read_text()
+
+
 def manifests(box: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((ROOT / "kubernetes" / f"{box}.yaml").read_text()))
+    return list(yaml.safe_load_all(manifest_text(box)))
 
 
 def one(box: str, kind: str, number: int = 0) -> dict[str, Any]:
@@ -81,8 +85,8 @@ def test_image_port_and_limits_are_those_of_compose(
     assert container["image"] == default(service["image"])
     ports = [int(port.rpartition(":")[2]) for port in service.get("ports", [])]
     assert [port["containerPort"] for port in container.get("ports", [])] == ports
-    if ports:
-        assert one(box, "Service")["spec"]["ports"][0]["port"] == ports[0]
+    served = {p["targetPort"]: p["port"] for p in one(box, "Service")["spec"]["ports"]}
+    assert [served[port["name"]] for port in container.get("ports", [])] == ports
     limits = service["deploy"]["resources"]["limits"]
     assert size_bytes(container["resources"]["limits"]["memory"]) == size_bytes(limits["memory"])
 
@@ -136,7 +140,19 @@ def test_liveness_is_the_images_health_check(
     assert probe["exec"]["command"] == ["tackybox", "health", module]
     if "readinessProbe" in container:
         assert container["readinessProbe"]["exec"] == probe["exec"]
-    assert ("readinessProbe" in container) == ("ports" in service)
+    is_first = container["ports"][0]["name"] in ("ssh", "dicom") if "ports" in container else False
+    assert ("readinessProbe" in container) == is_first
+
+
+def test_archives_reports_come_to_the_port_that_the_forwarder_listens_at() -> None:
+    """Only where a port was set: to be asked for commitment an archive must know that port."""
+    mother = compose("mother")
+    (published,) = mother["services"]["forwarder"]["ports"]
+    assert published == "${TACKYBOX_REPORT_PORT:-127.0.0.1:}:11112"
+    assert mother["x-settings"]["TACKYBOX_REPORT_PORT"] == "${TACKYBOX_REPORT_PORT:+11112}"
+    forwarder = next(c for c in pod("mother")["containers"] if c["name"] == "forwarder")
+    (named,) = re.findall(r'# TACKYBOX_REPORT_PORT: "(\d+)"', manifest_text("mother"))
+    assert [port["containerPort"] for port in forwarder["ports"]] == [int(named)] == [11112]
 
 
 @pytest.mark.parametrize("box", BOXES)
@@ -160,7 +176,7 @@ def test_the_settings_are_composes_and_make_a_box(box: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("box", BOXES)
 def test_a_second_box_is_the_first_under_another_name(box: str) -> None:
     """As the manifest's first lines say; nothing of the first one may be left in it."""
-    text = (ROOT / "kubernetes" / f"{box}.yaml").read_text()
+    text = manifest_text(box)
     line = re.search(r"sed s/(\S+)/(\S+)/g", text)
     other = list(yaml.safe_load_all(text.replace(line[1], line[2])))
     names = {(d["kind"], d["metadata"]["name"]) for d in manifests(box)}

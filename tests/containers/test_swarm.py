@@ -208,6 +208,21 @@ def test_a_database_that_was_published_for_one_address_is_not_opened_to_all(
     assert file["services"]["inbox"]["ports"][0]["published"] == 2222
 
 
+@pytest.mark.parametrize(
+    ("set_to", "ports", "listens"), [("", None, ""), (11117, [11117], "11112")]
+)
+def test_a_port_for_archives_reports_is_open_only_where_it_is_set(
+    tmp_path: Path, set_to: object, ports: list[int] | None, listens: str
+) -> None:
+    settings = {**MOTHER, "TACKYBOX_NODE": "n1", "TACKYBOX_REPORT_PORT": set_to}
+    code, said, file = deployed(tmp_path, "mother", **settings)
+    assert code == 0, said
+    forwarder = file["services"]["forwarder"]
+    found = forwarder.get("ports")
+    assert ports == (found and [port["published"] for port in found])
+    assert forwarder["environment"]["TACKYBOX_REPORT_PORT"] == listens
+
+
 @pytest.mark.parametrize("missing", ["TACKYBOX_NODE", "TACKYBOX_NAME"])
 def test_what_must_be_set_is_named_and_nothing_is_deployed(tmp_path: Path, missing: str) -> None:
     settings = {**MOTHER, "TACKYBOX_NODE": "n1", missing: ""}
