@@ -13,7 +13,8 @@ TEST_PACKAGES = dcmtk libgdcm-tools orthanc mariadb-server xfsprogs gcc libc6-de
 BENCH_PACKAGES = $(TEST_PACKAGES)
 ENGINE_PACKAGES = docker.io iptables tini debootstrap
 
-PYTHON ?= python3
+# Debian's own, as in the images, before any other on the PATH: it is built with optimisation.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
@@ -31,11 +32,14 @@ test: packages test-packages lint
 	@exec $(BIN)/pytest
 
 # FAULTS="-k kill" runs a part, FAULTS="-k random --seed 7" a seed again; results are merged.
-faults: packages test-packages venv
-	@[ -n '$(FAULTS)' ] || rm -f tests/faults/results/*.jsonl
+# All of it brings the images too, which the row `containers` wants.
+FAULT_JOBS ?= 4
+faults: packages test-packages venv $(if $(FAULTS),,images-offline)
+	@with_engine=
+	[ -n '$(FAULTS)' ] || { with_engine=container/with-engine.sh; rm -f tests/faults/results/*.jsonl; }
 	found=0
-	$(BIN)/pytest tests/faults --faults=long --fault-results=tests/faults/results \
-	    $(FAULTS) || found=$$?
+	$$with_engine $(BIN)/pytest tests/faults --faults=long --fault-results=tests/faults/results \
+	    --numprocesses=$(FAULT_JOBS) --dist=worksteal $(FAULTS) || found=$$?
 	$(BIN)/python -m tests.faults.report
 	exit $$found
 

@@ -10,9 +10,10 @@ Does not promise to notice a dead peer while nothing is exchanged: ask `is_open`
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tackybox.config.addresses import ArchiveAddress
@@ -30,7 +31,6 @@ from tackybox.dimse.messages import (
     Request,
     Take,
     command_pdus,
-    dataset_pdus,
     fragment_bytes,
 )
 from tackybox.dimse.negotiation import Negotiation, Pair, Terms
@@ -140,40 +140,20 @@ class Association:
         association is over; whether the peer acted on the request is not known. Raises OSError if
         the data set's file can't be read.
         """
-        connection = self._connection
-        if connection is None:
-            raise _closed()
-        try:
-            connection.allow_answer(self._answer_s)
+        with self._talking() as connection:
             self._send(connection, request.command, context_id, payload)
             if meanwhile is not None:
                 meanwhile()
                 connection.allow_answer(self._answer_s)
             return self._receive(connection, request)
-        except AssociationError as error:
-            self._end(error)
-            raise
-        except BaseException:
-            self.abort()
-            raise
 
     def send(self, command: bytes, context_id: int, dataset: bytes = b"") -> None:
         """Send one message, whose data set is in memory, and wait for nothing.
 
         For services whose answer is not one status. Raises AssociationError, as `exchange` does.
         """
-        connection = self._connection
-        if connection is None:
-            raise _closed()
-        try:
-            connection.allow_answer(self._answer_s)
-            self._send(connection, command, context_id, None, dataset)
-        except AssociationError as error:
-            self._end(error)
-            raise
-        except BaseException:
-            self.abort()
-            raise
+        with self._talking() as connection:
+            self._send(connection, command, context_id, Content(dataset) if dataset else None)
 
     def receive(self, take: Take, *, is_long: bool = False) -> Incoming:
         """The next message, a response or a request of the peer's; `take` gets its data set.
@@ -181,18 +161,8 @@ class Association:
         It must be short, as answers are, unless `is_long`: then `take` alone bounds it. Raises
         AssociationError, as `exchange` does.
         """
-        connection = self._connection
-        if connection is None:
-            raise _closed()
-        try:
-            connection.allow_answer(self._answer_s)
+        with self._talking() as connection:
             return self._read_message(connection, take, is_long)
-        except AssociationError as error:
-            self._end(error)
-            raise
-        except BaseException:
-            self.abort()
-            raise
 
     def require_open(self) -> None:
         """Raise AssociationError, with what the peer said last, if the association is over."""
@@ -227,6 +197,21 @@ class Association:
             self._connection.say(ABORT_PDU)
             self._drop()
 
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[Connection]:
+        """The connection, for one message; whatever goes wrong with it ends the association."""
+        if self._connection is None:
+            raise _closed()
+        try:
+            self._connection.allow_answer(self._answer_s)
+            yield self._connection
+        except AssociationError as error:
+            self._end(error)
+            raise
+        except BaseException:  # a data set's file that can't be read: half a message is out
+            self.abort()
+            raise
+
     def _end(self, error: AssociationError) -> None:
         if error.failure in _ENDED_BY_PEER:
             self._drop()
@@ -244,11 +229,8 @@ class Association:
         command: bytes,
         context_id: int,
         payload: Payload | Content | None,
-        dataset: bytes = b"",
     ) -> None:
         pdus = command_pdus(command, context_id, self._fragment_bytes)
-        if dataset:
-            pdus += dataset_pdus(dataset, context_id, self._fragment_bytes)
         try:
             if payload is None:
                 connection.send([pdus])

@@ -164,14 +164,6 @@ def command_pdus(command: bytes, context_id: int, fragment_size: int) -> bytes:
     )
 
 
-def dataset_pdus(dataset: bytes, context_id: int, fragment_size: int) -> bytes:
-    """The PDUs that carry a short data set."""
-    return b"".join(
-        head + dataset[start : start + size]
-        for start, size, head in _fragments(len(dataset), context_id, fragment_size, 0)
-    )
-
-
 def dataset_fragments(
     size_bytes: int, context_id: int, fragment_size: int
 ) -> Iterator[tuple[int, int, bytes]]:

@@ -11,6 +11,7 @@ row, a line for each test, of which the newest counts.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -136,7 +137,14 @@ def preload(relay: Relay) -> Preload:
 def _merge(path: Path, line: dict[str, object]) -> None:
     """Put `line` into the file at `path`, in the place of an older one of the same test."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.loads(one) for one in path.read_text().splitlines()] if path.exists() else []
-    lines = [one for one in lines if one["test"] != line["test"]] + [line]
-    lines.sort(key=lambda one: one["test"])
-    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # several tests of a row may run at once
+        file.seek(0)
+        lines = [json.loads(one) for one in file]
+        lines = [one for one in lines if one["test"] != line["test"]] + [line]
+        file.truncate(0)
+        file.writelines(json.dumps(one) + "\n" for one in sorted(lines, key=_test_of))
+
+
+def _test_of(line: dict[str, object]) -> str:
+    return str(line["test"])
