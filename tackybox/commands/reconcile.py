@@ -4,6 +4,7 @@ Exit code 0 if every image that an archive has said it has is there, 1 if one is
 archive could not be asked. With --send what is missing is sent again: from this box if it still has
 it, else a mother asks the daughter by a receipt, who sends it again if she still has it.
 Does not promise that what an archive lists is what it was sent: `verify --archive` looks at that.
+Passes over images without a Study Instance UID, by which an archive is asked.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """A spool with real items in it, and the command line as a person calls it."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -13,13 +14,16 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
 from mysql_utilities.events import Kind
+from mysql_utilities.mysql_store import MysqlAddress, MysqlStore
 from mysql_utilities.recorder import Recorder
+from mysql_utilities.shipper import Shipper
 from tackybox import __main__, service
 from tackybox.demo.phantom import write_ct_study
 from tackybox.demo.stack import LOOPBACK, Daemon, Daughter, Mother, Stack
 from tackybox.dimse.files import read_source
 from tackybox.item import part10_head
 from tackybox.spool import Entry, Lane, Outlet, Spool
+from tests.databases import database_server
 from tests.peers import Peer, orthanc, require, wait_until
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -186,3 +190,26 @@ def delivered(relay: Relay, tackybox: Callable[..., Result]) -> Relay:
         lambda: not list((relay.daughter.spool / "out").rglob("*_*_*_*")), "the study is released"
     )
     return relay
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MysqlAddress]:
+    with database_server("mariadb", tmp_path_factory.mktemp("mariadb")) as server:
+        yield server.database()
+
+
+@pytest.fixture
+def shipped(delivered: Relay, database: MysqlAddress) -> Relay:
+    """The relay, when the server has all that both boxes have recorded of the study."""
+
+    def ship() -> bool:
+        for box in (delivered.daughter, delivered.mother):
+            with contextlib.closing(Shipper(box.spool / "journal", database)) as shipper:
+                while shipper.ship_once():
+                    pass
+        with MysqlStore(database) as store:
+            kinds = [event.kind for _, event in store.read_after(0, 1_000_000)]
+        return min(map(kinds.count, (Kind.STORED, Kind.RELEASED))) >= len(delivered.uids)
+
+    wait_until(ship, "the server has every image's last steps")
+    return delivered

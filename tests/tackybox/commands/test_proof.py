@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from mysql_utilities.events import Kind
+from mysql_utilities.mysql_store import MysqlAddress
 from mysql_utilities.recorder import Recorder
 from tackybox.commands import certificate
 from tackybox.errors import DataError
 from tackybox.item import digest_of
+from tests.databases import as_setting
 from tests.tackybox.commands.conftest import Relay, Result
 
 Cli = Callable[..., Result]
@@ -57,6 +59,21 @@ def test_each_box_alone_says_what_it_knows(delivered: Relay, tackybox: Cli) -> N
     assert of_daughter.code == 1
     assert "0 of 3 images proved" in of_daughter.out
     assert "here is her receipt" in of_daughter.out
+
+
+def test_a_server_proves_what_both_boxes_recorded(
+    shipped: Relay, database: MysqlAddress, tackybox: Cli, tmp_path: Path
+) -> None:
+    other_box = {**shipped.on_mother, "TACKYBOX_SPOOL": str(tmp_path)}
+    settings = {**other_box, "TACKYBOX_SQL": as_setting(database)}
+    done = tackybox(f"proof {shipped.study} --sql --json", **settings)
+    assert (done.code, done.err) == (0, "")
+    assert set(done.json["boxes_on_record"]) == {"north", "main"}
+    assert (done.json["images_on_record"], done.json["images_proved"]) == (3, 3)
+    assert {image["sop_instance_uid"] for image in done.json["images"]} == set(shipped.uids)
+    assert tackybox("proof 1.2.3.4.5 --sql", **settings).code == 66
+    unset = tackybox(f"proof {shipped.study} --sql", **other_box)
+    assert (unset.code, "needs TACKYBOX_SQL" in unset.err) == (64, True)
 
 
 def test_a_signature_says_whose_certificate_it_is(

@@ -13,12 +13,14 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
 from mysql_utilities.events import Kind
+from mysql_utilities.mysql_store import MysqlAddress
 from mysql_utilities.recorder import Recorder
 from tackybox.config.addresses import ArchiveAddress
 from tackybox.demo.stack import LOOPBACK, free_port
 from tackybox.dimse.query import STUDY_ROOT_FIND
 from tackybox.item import Item
 from tackybox.spool import Outlet, State
+from tests.databases import as_setting
 from tests.peers import wait_until
 from tests.tackybox.commands.conftest import Filled, Relay, Result
 
@@ -67,6 +69,22 @@ def test_on_the_daughter_with_an_archive_that_she_reaches(delivered: Relay, tack
     done = tackybox(f"reconcile --archive {delivered.peer.address} --send --json", **daughter)
     assert (done.code, done.json["sent"]["queued"]) == (1, 1)
     wait_until(lambda: delivered.has(lost), "it was sent again")
+
+
+def test_by_the_server_s_records(shipped: Relay, database: MysqlAddress, tackybox: Cli) -> None:
+    lost = shipped.uids[0]
+    settings = {**shipped.on_mother, "TACKYBOX_SQL": as_setting(database)}
+    ask = f"reconcile --study {shipped.study} --sql --json"
+    done = tackybox(ask, **settings)
+    assert (done.code, done.err) == (0, "")
+    (row,) = done.json["rows"]
+    assert (row["site"], row["archive"]) == ("north", shipped.peer.address)
+    assert (row["images"], row["stored"], row["listed"], row["not_yet"]) == (3, 3, 3, 0)
+    shipped.lose(lost)
+    done = tackybox(f"{ask} --send", **settings)
+    assert (done.code, done.json["sent"]["asked"]) == (1, {"north": 1})
+    assert [one["sop_instance_uid"] for one in done.json["rows"][0]["missing"]] == [lost]
+    wait_until(lambda: shipped.has(lost), "the daughter has sent it again")
 
 
 # --- journals that are written here
