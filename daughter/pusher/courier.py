@@ -5,24 +5,26 @@ To the first that works; or, in a group that shares, to the one that the item's 
 One forked child runs one courier. Its threads: `parallel` carriers that each take a batch, push it
 and have it signed for, the last of several for the high lane alone, so that a high item finds one
 free at once; a listener for the bell; and the main loop, which keeps the roads to the mothers open
-and acts on receipts. An item that arrives is taken at once, alone if it is: batches grow with what
-waits, up to a moment of the link. A push that failed after `commit` was asked is *in doubt*: those
-items stay in hand until the mother's receipts say what she has, because to send them again might
-store them twice, and to forget them might lose them.
+and acts on receipts. A push that failed after `commit` was asked is *in doubt*: those items stay in
+hand until the mother's receipts say what she has, because to send them again might store them
+twice, and to forget them might lose them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
 
+from daughter.pusher.batching import Batches
 from daughter.pusher.compression import Compression
 from daughter.pusher.doubt import Doubts
+from daughter.pusher.group_commit import MISSING, Answer
 from daughter.pusher.rsync import Road
 from daughter.pusher.settlement import Settlement
 from daughter.pusher.spreading import in_turn, study_of
-from daughter.pusher.trouble import RoadError
+from daughter.pusher.trouble import NoRoomError, RoadError
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs
@@ -33,10 +35,6 @@ from tackybox.spool import Entry, Lane, Outlet, Spool, State
 _TICK_S = 0.5
 _RESCAN_S = 2.0  # how often carriers look though no bell rang
 _FIRST_RETRY_S = 1.0
-_BATCH_LINK_S = 2.0  # so long that a start now and then costs little; high items do not wait for it
-_SMALLEST_BATCH_BYTES = 4 << 20
-_CLAIM_ENTRIES = 16
-_RATE_DECAY = 0.9
 # Where nothing is awaited (release: landed), receipts are read now and then all the same: a mother
 # keeps those that were not read.
 _CATCH_UP = 100  # times the interval
@@ -129,9 +127,9 @@ class Courier:
             outlet, [way.road.name for way in self._ways], outlet.entries(State.ACTIVE)
         )
         self._settlement = Settlement(config, spool, outlet, self._doubts, recorder)
+        self._batches = Batches(outlet, config.batch_items, config.batch_bytes)
         self._look = threading.Condition()
         self._rings = 0
-        self._rate_bytes_s: float | None = None
         self._failure: Exception | None = None
 
     def run(self) -> None:
@@ -286,7 +284,7 @@ class Courier:
         try:
             while not self._stop.is_set():
                 self._carry(lanes)
-        except Exception as error:  # the disk, most likely: the supervisor starts us afresh
+        except Exception as error:  # whatever it is (the disk, most likely): `run` raises it
             self._failure = error
 
     def _carry(self, lanes: Sequence[Lane]) -> None:
@@ -296,12 +294,11 @@ class Courier:
         if self._first_open() is not None:
             entries += self._outlet.claim(1, lanes)
             if self._sharing:
-                self._fill(entries)
+                self._batches.fill(entries)
         by_way: dict[_Way | None, list[Entry]] = {}
         for entry in entries:
             by_way.setdefault(self._way_for(entry), []).append(entry)
-        for entry in by_way.get(None, ()):
-            self._outlet.put_back(entry)
+        self._put_back(by_way.get(None, ()))
         for way, share in by_way.items():
             if way is not None:
                 try:
@@ -326,26 +323,6 @@ class Courier:
                 break
         return None
 
-    def _fill(self, batch: list[Entry]) -> None:
-        """Claim more for `batch`: bounded in items, and in bytes by what the link takes soon.
-
-        All of one lane: a high item does not wait for others on the way.
-        """
-        goal_bytes = min(
-            self._config.batch_bytes,
-            max(_SMALLEST_BATCH_BYTES, int((self._rate_bytes_s or 0.0) * _BATCH_LINK_S)),
-        )
-        size_bytes = sum(entry.path.stat().st_size for entry in batch)
-        while batch and size_bytes < goal_bytes and len(batch) < self._config.batch_items:
-            # As many as seem to be missing, if the next ones are as large.
-            missing = (goal_bytes - size_bytes) * len(batch) // max(size_bytes, 1)
-            limit = max(1, min(missing, _CLAIM_ENTRIES, self._config.batch_items - len(batch)))
-            more = self._outlet.claim(limit, (batch[0].lane,))
-            if not more:
-                break
-            batch += more
-            size_bytes += sum(entry.path.stat().st_size for entry in more)
-
     def _deliver(self, way: _Way, entries: list[Entry]) -> None:
         """Push `entries`, and what comes before rsync is ready, and have them signed for."""
         compress = self._compress(way, entries)
@@ -354,34 +331,58 @@ class Courier:
         def when_ready() -> Sequence[Entry]:
             nonlocal started_s
             if not self._sharing:
-                self._fill(entries)
+                self._batches.fill(entries)
             started_s = time.monotonic()
             return entries
 
         try:
             way.road.push(when_ready, compress=compress, urgent=entries[0].lane is Lane.HIGH)
+        except NoRoomError:
+            way.push_failed = True
+            self._keep_what_arrived(way, entries, started_s)
+            raise
         except RoadError:
             way.push_failed = True  # what was put back is pushed again, which tells
-            for entry in entries:
-                self._outlet.put_back(entry)
+            self._put_back(entries)
             raise
         sizes_bytes = [entry.path.stat().st_size for entry in entries]
         push_s = time.monotonic() - started_s
         way.compression.note(compress, sum(sizes_bytes), push_s)
-        # The best of late: a push of few small items tells of round trips, not of the link.
-        self._rate_bytes_s = max(
-            sum(sizes_bytes) / max(push_s, 1e-3), (self._rate_bytes_s or 0.0) * _RATE_DECAY
-        )
-        try:
-            answers = way.road.commit(entries, sizes_bytes)
-        except RoadError:
-            self._doubts.add(entries, way.road.name)
-            raise
+        self._batches.went(sum(sizes_bytes), push_s)
+        answers = self._commit(way, entries, sizes_bytes)
         by_name = {entry.item.name: entry for entry in entries}
         took_s = time.monotonic() - started_s
         way.push_failed = True  # unless nothing is found wrong
         self._settlement.answered(way.road.name, by_name, answers, duration_s=took_s)
         self._goes_well(way)
+
+    def _keep_what_arrived(self, way: _Way, entries: list[Entry], started_s: float) -> None:
+        """Have signed for what the mother had room for: unsigned, it would only fill her disk."""
+        self._batches.had_no_room(entries)
+        sizes_bytes = [entry.path.stat().st_size for entry in entries]
+        try:
+            answers = self._commit(way, entries, sizes_bytes)
+        except RoadError:  # in doubt now
+            return
+        missing = {answer.item_name for answer in answers if answer.kind == MISSING}
+        self._put_back([entry for entry in entries if entry.item.name in missing])
+        arrived = {e.item.name: e for e in entries if e.item.name not in missing}
+        with contextlib.suppress(RoadError):  # that her disk is full is told, and comes first
+            took_s = time.monotonic() - started_s
+            self._settlement.answered(way.road.name, arrived, answers, duration_s=took_s)
+
+    def _commit(
+        self, way: _Way, entries: Sequence[Entry], sizes_bytes: Sequence[int]
+    ) -> Sequence[Answer]:
+        try:
+            return way.road.commit(entries, sizes_bytes)
+        except RoadError:
+            self._doubts.add(entries, way.road.name)
+            raise
+
+    def _put_back(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._outlet.put_back(entry)
 
     def _compress(self, way: _Way, entries: Sequence[Entry]) -> bool:
         if self._config.compress == "auto":

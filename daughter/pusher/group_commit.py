@@ -18,6 +18,7 @@ from daughter.pusher.session import Session
 from daughter.pusher.trouble import RoadError
 
 MISMATCH = "mismatch"  # what arrived is not what its name says
+MISSING = "missing"  # it has not arrived, or not whole
 _MOST_ITEMS = 4096  # together; the gate takes 10,000
 _SLOWEST_VERIFY_BYTES_S = 20e6  # what a mother on a poor disk hashes while we wait for her answer
 

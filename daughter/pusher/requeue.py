@@ -60,7 +60,7 @@ class Requeue:
                         return
                     self._is_wanted = False
                 self._move_all()
-        except Exception as error:
+        except Exception as error:  # whatever it is: who calls `check` raises it
             self._failure = error
 
     def _move_all(self) -> None:

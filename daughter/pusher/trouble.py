@@ -24,6 +24,10 @@ class HostKeyError(RoadError):
     """Somebody answers there, with another host key than the pinned one, or none is pinned."""
 
 
+class NoRoomError(RoadError):
+    """The mother has no room for what is pushed; what had arrived before is still there."""
+
+
 class ReceiptsLostError(RoadError):
     """The mother's receipts end before the cursor: they are not those that were read."""
 
@@ -84,8 +88,8 @@ _SENTENCES: tuple[tuple[str, type[RoadError], str, str], ...] = (
         (word, RoadError, "what we send or hear is damaged on the way", _THE_NETWORK)
         for word in ("Corrupted MAC", "authentication code incorrect", "Bad packet length")
     ),
-    ("low-space watermark", RoadError, "its disk is full", _HER_ROOM),
-    ("No space left", RoadError, "its disk is full", _HER_ROOM),
+    ("low-space watermark", NoRoomError, "its disk is full", _HER_ROOM),
+    ("No space left", NoRoomError, "its disk is full", _HER_ROOM),
     (
         "Identity file",
         RoadError,

@@ -127,7 +127,7 @@ class Worker:
             )
             self._associations[me] = association
             association.run()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the other associations go on
             self._log.error("association failed", exc=error)
             sock.close()
         finally:

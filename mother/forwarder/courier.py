@@ -92,14 +92,14 @@ class Courier:
                 self._presence.check()
                 self._wake_carriers()
                 self._presence.wait()
-        except Exception as error:
+        except Exception as error:  # whatever it is: the main loop raises it
             self._failure = error
             self._stop.set()
 
     def _prove(self) -> None:
         try:
             self._proving.run(self._settlement)
-        except Exception as error:
+        except Exception as error:  # whatever it is: the main loop raises it
             self._failure = error
             self._stop.set()
 
@@ -124,7 +124,7 @@ class Courier:
         try:
             while not self._stop.is_set():
                 self._carry(number, carrier)
-        except Exception as error:
+        except Exception as error:  # whatever it is: the main loop raises it
             self._failure = error
             self._stop.set()
         finally:

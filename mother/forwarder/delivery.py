@@ -158,7 +158,7 @@ class Carrier:
             return
         try:
             self._next = self._preparation.next(address)
-        except Exception as error:
+        except Exception as error:  # whatever it is: the carrier's next turn raises it
             self._failure = error
 
     def _associate(self, pair: Pair, address: ArchiveAddress) -> StorageAssociation | None:
@@ -332,7 +332,7 @@ class Carrier:
             self._failed(stored.case, stored.address, error)
         try:
             self._settlement.sign(gather=True)
-        except Exception as error:
+        except Exception as error:  # whatever it is: the carrier's next turn raises it
             self._failure = error
 
     def _unanswered(self, case: Case, result: StoreResult, address: ArchiveAddress) -> None:

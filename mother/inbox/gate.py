@@ -35,6 +35,7 @@ from tackybox.item import is_box_name
 from tackybox.keys import PublicKey
 from tackybox.roster import Roster
 from tackybox.spool import Landing, Spool
+from tackybox.spool.landing import clear_all
 
 EX_USAGE, EX_TEMPFAIL = 64, 75
 DAUGHTER, INVITED = "daughter", "invited"  # whose key sshd has let in
@@ -55,15 +56,11 @@ def main(argv: list[str]) -> int:
     caller = Caller(args.name, args.fingerprint, roster, spool)
     caller.check()
     if args.request.startswith("rsync --server "):
-        space = spool.space()
-        if space.is_low(args.min_free_bytes):
-            logs.get("gate").error(
-                "low space", free_bytes=space.free_bytes, free_inodes=space.free_inodes,
-                daughter=caller.name,
-            )  # fmt: skip
+        if _is_low(spool, args.min_free_bytes, caller.name):
             return _refuse("the mother's spool is below its low-space watermark", EX_TEMPFAIL)
         _become_rsync(spool, caller.name)
     if args.request == "commit":
+        _is_low(spool, args.min_free_bytes, caller.name)  # what is signed for finds more room
         from mother.inbox import serving  # noqa: PLC0415 - rsyncs start faster without
 
         return serving.commit(spool, args.box, caller)
@@ -119,9 +116,27 @@ def _refuse(sentence: str, code: int = EX_USAGE) -> int:
     return code
 
 
+def _is_low(spool: Spool, min_free_bytes: int, daughter: str) -> bool:
+    """Whether there is no room, also after what cut pushes have left has gone."""
+    if not spool.space().is_low(min_free_bytes):
+        return False
+    if cleared := clear_all(spool.root):
+        logs.get("gate").warning("low space: what cut pushes left is cleared", items=cleared)
+    space = spool.space()
+    if not space.is_low(min_free_bytes):
+        return False
+    logs.get("gate").error(
+        "low space", free_bytes=space.free_bytes, free_inodes=space.free_inodes,
+        daughter=daughter,
+    )  # fmt: skip
+    return True
+
+
 def _become_rsync(spool: Spool, daughter: str) -> NoReturn:
     """Run rrsync, which becomes rsync: in this interpreter, because another one takes its time."""
-    arriving = Landing(spool.root, daughter).arriving
+    landing = Landing(spool.root, daughter)
+    landing.stay()
+    arriving = landing.arriving
     path = shutil.which("rrsync") or "rrsync"
     words = ["rrsync", "-wo", "-no-del", "-munge", "-no-lock", str(arriving)]
     with open(path, "rb") as script:  # noqa: PTH123 - its first line is all that is wanted

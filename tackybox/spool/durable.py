@@ -96,6 +96,20 @@ def start_writing(fd: int, offset: int, count: int) -> None:
     _LIBC.sync_file_range(fd, offset, count, _SYNC_FILE_RANGE_WRITE)
 
 
+_FALLOC_FL_KEEP_SIZE = 1
+_LIBC.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+def reserve(fd: int, size_bytes: int) -> None:
+    """Have the disk hold room for the first `size_bytes` of the file `fd`, whose size stays.
+
+    What is then written there finds room on a full disk. Nothing happens where the file system
+    can't, or has none left.
+    """
+    if os.fstat(fd).st_blocks * 512 < size_bytes:
+        _LIBC.fallocate(fd, _FALLOC_FL_KEEP_SIZE, 0, size_bytes)
+
+
 def fsync_file(path: Path) -> None:
     """Make the content of the file at `path` durable."""
     fd = os.open(path, os.O_RDONLY)
@@ -175,7 +189,7 @@ def sole_worker(directory: Path, what: str, patience_s: float = 0.0) -> Iterator
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     until_s = time.monotonic() + patience_s
     try:
-        while not _lock_at_once(fd):
+        while not lock_at_once(fd):
             if time.monotonic() >= until_s:
                 raise SpoolError(
                     f"another process already is the {what} of the spool at {directory}; "
@@ -187,7 +201,8 @@ def sole_worker(directory: Path, what: str, patience_s: float = 0.0) -> Iterator
         os.close(fd)
 
 
-def _lock_at_once(fd: int) -> bool:
+def lock_at_once(fd: int) -> bool:
+    """Take the kernel's lock on the open directory `fd` if nobody has it; whether it is taken."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

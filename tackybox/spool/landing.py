@@ -9,6 +9,7 @@ left in `landing/` is verified again by the next one, so that a cut answer makes
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import time
@@ -23,12 +24,15 @@ from tackybox.spool.durable import (
     directory_lock,
     fsync_directory,
     fsync_file,
+    lock_at_once,
     make_directory,
     names,
 )
 from tackybox.spool.entry import Entry, Lane
 
 _STALE_S = 86_400
+_PARTIAL = ".partial"  # where the daughter has rsync keep what it has half
+_COMMIT_S = 60.0  # for so long a commit may follow the push that it is about
 
 
 class Landing:
@@ -123,10 +127,50 @@ class Landing:
 
     def sweep(self) -> None:
         """Remove what rsync left half done more than a day ago."""
-        for path in self.arriving.iterdir():
+        for path in self._arrived():
             with contextlib.suppress(OSError):
                 if path.lstat().st_mtime < time.time() - _STALE_S:
                     path.unlink()
+
+    def stay(self) -> None:
+        """Keep `clear` away until this process, and what it becomes or starts, has ended."""
+        fd = os.open(self.arriving, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        os.set_inheritable(fd, True)
+
+    def clear(self) -> int:
+        """Remove what cut pushes have left, unless one is at work; returns how many files.
+
+        Not what has arrived whole just now: its commit may be about to come. The daughter has each
+        of them still, and sends it again.
+        """
+        count = 0
+        fd = os.open(self.arriving, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for path in self._arrived() if lock_at_once(fd) else ():
+                with contextlib.suppress(OSError):
+                    if not self._may_be_committed(path):
+                        path.unlink()
+                        count += 1
+        finally:
+            os.close(fd)
+        return count
+
+    def _arrived(self) -> list[Path]:
+        """All that rsync has written, whole or not."""
+        partial = self.arriving / _PARTIAL
+        halves = partial.iterdir() if partial.is_dir() and not partial.is_symlink() else ()
+        return [*halves, *(path for path in self.arriving.iterdir() if path != partial)]
+
+    def _may_be_committed(self, path: Path) -> bool:
+        """Whether it is whole and new, by the time that no sender sets."""
+        is_whole = path.parent == self.arriving and not path.name.startswith(".")
+        return is_whole and 0 <= time.time() - path.lstat().st_ctime < _COMMIT_S
+
+
+def clear_all(root: Path) -> int:
+    """Remove what cut pushes of any daughter have left in the spool at `root`; how many files."""
+    return sum(Landing(root, daughter).clear() for daughter in names(root / "arriving"))
 
 
 def last_seen(root: Path, daughter: str) -> datetime | None:

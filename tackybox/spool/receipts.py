@@ -18,9 +18,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from tackybox.errors import DataError
-from tackybox.spool.durable import directory_lock, fsync_directory, make_directory, names
+from tackybox.spool.durable import directory_lock, fsync_directory, make_directory, names, reserve
 
 SEGMENT_BYTES = 16 << 20
+_AHEAD_BYTES = 256 << 10  # more than a thousand receipts
 STORED_BY = "stored by "
 """How a daughter's journal says, on RELEASED, that it was a receipt "stored" that let her."""
 
@@ -93,6 +94,8 @@ class ReceiptLog:
         with path.open("ab") as file:
             if file.tell() and not _ends_with_newline(path):
                 data = b"\n" + data  # a killed writer left half a line: it never was a receipt
+            # An item goes when its receipt is written: on a full disk that must still be possible.
+            reserve(file.fileno(), file.tell() // _AHEAD_BYTES * _AHEAD_BYTES + 2 * _AHEAD_BYTES)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

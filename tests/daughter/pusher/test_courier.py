@@ -41,7 +41,7 @@ class Road:
         self.daughter = workdir / "north"
         self.settings: dict[str, object] = {}
 
-    def start_inbox(self) -> Daemon:
+    def start_inbox(self, **settings: object) -> Daemon:
         host_key = self.stack.key("mother-host")
         public = " ".join(host_key.with_suffix(".pub").read_text().split()[:2])
         (self.stack.workdir / "keys" / "known_hosts").write_text(
@@ -54,7 +54,7 @@ class Road:
                 "name": "mother", "aet": "MOTHER", "spool": self.mother,
                 "archives": "PACS@127.0.0.1:104", "ssh_port": self.port, "ssh_bind": LOOPBACK,
                 "host_key": host_key, "min_free_mib": 1,
-                "daughters": self.stack.workdir / "keys" / "daughters",
+                "daughters": self.stack.workdir / "keys" / "daughters", **settings,
             },
             self.port,
         )  # fmt: skip
@@ -194,6 +194,23 @@ def test_a_mother_that_is_down_is_tried_again_until_she_is_there(road: Road) -> 
     road.start_inbox()
     wait_until(lambda: len(road.landed()) == 3, "all landed")
     wait_until(lambda: Kind.OUTLET_UP in road.kinds(), "the journal says that she is up")
+
+
+def test_what_has_arrived_at_a_mother_who_is_full_is_signed_for_and_the_rest_waits(
+    road: Road,
+) -> None:
+    names = road.queue(3)
+    arriving = road.mother / "arriving" / "north"
+    arriving.mkdir(parents=True)
+    shutil.copy(road.daughter / "new" / "medium" / names[0], arriving)  # a push that was cut
+    road.start_inbox(min_free_mib=10**7)
+    road.start_pusher()
+    wait_until(lambda: road.landed() == names[:1], "what is there is taken")
+    wait_until(lambda: road.sent() == 1, "and signed for")
+    assert not list(Spool.open(road.daughter).quarantined())
+    assert Kind.MISMATCH not in [event.kind for event in events(road.mother)]
+    in_hand = [road.outlet.tally(state, Lane.MEDIUM).count for state in (State.NEW, State.ACTIVE)]
+    assert sum(in_hand) == 2
 
 
 def test_a_wrong_host_key_is_named_and_nothing_is_sent(road: Road) -> None:

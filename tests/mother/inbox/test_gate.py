@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import mother.inbox.gate as gate_module
 import mother.inbox.serving as serving_module
 from tackybox.demo.stack import LOOPBACK, Daemon, Stack, free_port, python
 from tackybox.item import Item, content_digest, part10_head
@@ -21,7 +22,8 @@ from tackybox.keys import PublicKey
 from tackybox.roster import Roster
 from tackybox.spool import Landing, Lane, Receipt, ReceiptKind, ReceiptLog, Spool
 from tackybox.spool.landing import last_seen
-from tests.peers import require, wait_until
+from tackybox.spool.spool import Space
+from tests.peers import pids_of, require, wait_until
 
 SYNTAX = "1.2.840.10008.1.2.1"
 
@@ -277,6 +279,34 @@ def test_receipts_wait_for_a_commit_that_is_being_verified(gate: Gate) -> None:
         ReceiptLog(gate.spool, "north").append([Receipt.now(ReceiptKind.LANDED, "late")])
     out, _ = waiting.communicate(timeout=30)
     assert "late" in out
+
+
+def test_what_an_rsync_works_on_is_not_cleared_for_room(gate: Gate, tmp_path: Path) -> None:
+    write_item(tmp_path / "out", 1)
+    landing = Landing(Spool.open(gate.spool).root, "north")
+    (landing.arriving / ".half").touch()
+    waiting = subprocess.Popen(
+        ["rsync", "-e", " ".join(gate.ssh_words()), "--files-from=-", f"{tmp_path / 'out'}/",
+         f"{LOOPBACK}:."], stdin=subprocess.PIPE,
+    )  # fmt: skip
+    wait_until(lambda: pids_of("rsync --server", str(landing.arriving)), "rsync is there")
+    assert landing.clear() == 0
+    waiting.communicate(timeout=30)
+    wait_until(lambda: landing.clear() == 1, "when it has ended it is cleared")
+
+
+def test_what_cut_pushes_left_makes_room_below_the_watermark(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool.open(gate.spool)
+    half = Landing(spool.root, "south").arriving / ".half"
+    half.touch()
+    spaces = [Space(100, 1000, 0, 0), Space(900, 1000, 0, 0)]
+    monkeypatch.setattr(spool, "space", lambda: spaces.pop(0))
+    assert not gate_module._is_low(spool, 500, "north")
+    assert (spaces, half.exists()) == ([], False)
+    monkeypatch.setattr(spool, "space", lambda: Space(100, 1000, 0, 0))
+    assert gate_module._is_low(spool, 500, "north")
 
 
 def test_the_forwarder_is_rung_for(gate: Gate, tmp_path: Path) -> None:

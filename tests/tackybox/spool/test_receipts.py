@@ -76,3 +76,13 @@ def test_segments_go_when_the_daughter_has_read_past_them(
     assert 1 < len(list(directory.iterdir())) < before
     rest = [r.item_name for _, r in log.read_after(everything[14][0])]
     assert rest == [f"item-{n}" for n in range(15, 20)]
+
+
+def test_room_for_the_next_receipts_is_held_and_is_no_part_of_the_log(
+    log: ReceiptLog, tmp_path: Path
+) -> None:
+    log.append([receipt(1)])
+    (segment,) = (tmp_path / "s" / "receipts" / "north").iterdir()
+    found = segment.stat()
+    assert found.st_blocks * 512 - found.st_size > 256 << 10
+    assert segment.read_text() == next(log.read_after(0))[1].to_line()
