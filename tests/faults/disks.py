@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.processes import processes_of
-from tests.peers import require
+from tests.peers import require, wait_until
 
 EXT4, XFS = ("mkfs.ext4",), ("mkfs.xfs",)
 DEFAULT, LOG_FLUSH, NO_LOG_FLUSH = 0, 1, 2
@@ -59,8 +59,19 @@ class Disk:
             os.close(fd)
 
     def unmount(self) -> None:
-        """Take it away; whatever of this test still works on it is killed."""
+        """Take it away; whatever of this test still works on it is killed.
+
+        A container that starts holds every mount for a moment: mounted again meanwhile, the disk
+        would still be cut off.
+        """
         _unmount(self.directory)
+        wait_until(lambda: not self._loop_devices(), "the disk is let go of", _UNMOUNTED_S)
+
+    def _loop_devices(self) -> str:
+        command = ["losetup", "--noheadings", "--associated", str(self._image)]
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=60
+        ).stdout  # fmt: skip
 
     @contextlib.contextmanager
     def mounted(self, options: str = "") -> Iterator[Path]:
@@ -141,10 +152,12 @@ def _unmount(directory: Path) -> None:
 
 
 def _kill_workers(directory: Path) -> None:
-    """Kill what has a file below `directory` open, of the test that the directory belongs to."""
-    device = directory.stat().st_dev
+    """Kill what has a file below `directory` open, of the test that the directory belongs to.
+
+    By name: of a disk that was cut off not even the directory can be looked at.
+    """
     for process in processes_of(directory.parent):
         with contextlib.suppress(OSError):
             files = [*Path(f"/proc/{process.pid}/fd").iterdir(), Path(f"/proc/{process.pid}/cwd")]
-            if any(path.stat().st_dev == device for path in files if path.exists()):
+            if any(path.readlink().is_relative_to(directory) for path in files):
                 process.signal(signal.SIGKILL)

@@ -3,12 +3,18 @@
 The spools are on disks that forget, as disks do, what was not made durable. What was answered must
 be there when they are mounted again, before anybody has repaired anything, and at the archive in
 the end. A journal may lack its last moments then; it must be one that can be read and goes on.
+
+A daughter who still has her copy makes good for whatever her mother forgets. So two tests are about
+what only the mother can know after the cut: items that the daughter has let go of, and receipts of
+items that stand nowhere any more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +26,7 @@ from pathlib import Path
 
 import pytest
 
+from tackybox.demo.stack import Daemon
 from tackybox.item import Item, digest_of
 from tackybox.spool import Spool
 from tests.faults import disks
@@ -33,12 +40,14 @@ from tests.faults.verdict import Verdict, judge
 from tests.peers import wait_until
 
 _CUTS = {"short": 2, "long": 10}
+_CUTS_OF_THE_MOTHER = {"short": 1, "long": 6}
 _MADE = [
     pytest.param(EXT4, id="ext4"),
     pytest.param(XFS, id="xfs", marks=pytest.mark.long_fault),
 ]
 _HARDEST = 4  # so many of the first ones forget all that can be forgotten
 _IMAGES_A_CUT = 25
+_LET_GO_S = 30.0
 _FLAGS = (disks.NO_LOG_FLUSH, disks.NO_LOG_FLUSH, disks.LOG_FLUSH, disks.DEFAULT)
 _BOXES = (("daughter",), ("mother",), ("daughter", "mother"))
 
@@ -69,6 +78,11 @@ class Boxes:
     def __exit__(self, *_: object) -> None:
         self.ending.close()
 
+    @property
+    def archive(self) -> Daemon:
+        """The one archive's daemon."""
+        return next(d for d in self.relay.stack.daemons if d.name == "archive-1")
+
     def cut(self, boxes: Sequence[str], how: int, *, at_once: bool) -> None:
         """The power of `boxes` goes and comes again; nobody is started.
 
@@ -98,6 +112,26 @@ class Boxes:
         before = self._signed_bytes()
         wait_until(lambda: scanners.done or self._signed_bytes() > before, "the mother signs")
 
+    def wait_signed_for_all(self) -> None:
+        """Wait until the daughter knows that all of hers stands at the mother."""
+        wait_until(
+            lambda: all("/sent/" in p or p.startswith("mother/") for p in self.relay.in_flight()),
+            "everything is at the mother",
+        )
+
+    def wait_let_go(self, count: int) -> None:
+        """Wait until the daughter has nothing any more of `count` that were answered; returns at
+        that moment, as nearly as that can be."""
+        until_s = time.monotonic() + _LET_GO_S
+        while self.relay.ledger.answers - self.standing("north") < count:
+            if time.monotonic() > until_s:
+                pytest.fail(f"the daughter has not let go of {count}")
+            time.sleep(0.001)
+
+    def standing(self, box: str) -> int:
+        """How many items stand in the spool of `box` and are still to move."""
+        return sum(place.startswith(f"{box}/") for place in self.relay.in_flight())
+
     def _signed_bytes(self) -> int:
         logs = (self.relay.mother.spool / "receipts" / "north").glob("*.log")
         return sum(path.stat().st_size for path in logs)
@@ -112,15 +146,17 @@ class Boxes:
             for daemon in daemons[box]:
                 daemon.signal(signal.SIGKILL)
         if "mother" in boxes:
-            for process in relay.processes("mother.inbox.gate"):
-                process.signal(signal.SIGKILL)
+            # Those that have become rsync, too: they stand by as long as the daughter does.
+            for process in relay.processes():
+                if re.match(r"\S+ -m mother\.inbox\.gate |\S*rsync --server ", process.command):
+                    process.signal(signal.SIGKILL)
         for box in boxes:
             for daemon in daemons[box]:
                 daemon.wait()
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.seeds(short=1, long=20)
+@pytest.mark.seeds(short=1, long=6)
 @pytest.mark.parametrize("make", _MADE)
 def test_what_was_answered_is_there_when_the_power_is_back(
     tmp_path: Path, seed: int, make: Sequence[str], record: Record, pytestconfig: pytest.Config
@@ -150,6 +186,68 @@ def test_what_was_answered_is_there_when_the_power_is_back(
         assert not list(relay.mother.spool.glob("quarantine/*/*/*/*"))
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.seeds(short=1, long=5)
+@pytest.mark.parametrize("make", _MADE)
+def test_what_the_daughter_let_go_of_is_at_the_mother(
+    tmp_path: Path, seed: int, make: Sequence[str], record: Record, pytestconfig: pytest.Config
+) -> None:
+    """With `release: landed`, and no archive that takes anything: hers is the only copy."""
+    chance = random.Random(seed)
+    count = _CUTS_OF_THE_MOTHER[pytestconfig.getoption("--faults")]
+    with Boxes(tmp_path / "relay", make, "landed") as boxes:
+        relay = boxes.relay
+        for number in range(count):
+            relay.kill(boxes.archive)
+            gone = relay.ledger.answers - boxes.standing("north")
+            images = relay.images(_IMAGES_A_CUT, seed=seed)
+            with relay.sending(images, senders=4) as scanners:
+                few = chance.randint(1, _IMAGES_A_CUT)
+                boxes.wait_let_go(gone + (few if number % 2 else _IMAGES_A_CUT))
+                boxes.cut(["mother"], disks.NO_LOG_FLUSH, at_once=chance.random() < 0.5)
+                found = boxes.judge()
+                assert found.holds, f"cut {number}: {found}"
+                relay.heal()
+                scanners.wait_done()
+        relay.wait_quiet()
+        record(relay.verdict(journal=False), faults=count)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.seeds(short=1, long=5)
+@pytest.mark.parametrize("make", _MADE)
+def test_what_the_mother_has_signed_and_freed_she_still_tells(
+    tmp_path: Path, seed: int, make: Sequence[str], record: Record, pytestconfig: pytest.Config
+) -> None:
+    """A daughter who was away while all was stored, and who frees her copies on receipts alone."""
+    count = _CUTS_OF_THE_MOTHER[pytestconfig.getoption("--faults")]
+    with Boxes(tmp_path / "relay", make, "stored") as boxes:
+        relay, disk = boxes.relay, boxes.disks["mother"]
+        for _ in range(count):
+            relay.kill(boxes.archive)
+            assert set(relay.send(relay.images(_IMAGES_A_CUT, seed=seed))) == {0}
+            boxes.wait_signed_for_all()
+            for process in (relay.daughter.pusher, *relay.children(relay.daughter.pusher)):
+                process.signal(signal.SIGSTOP)
+            subprocess.run(["sync", "-f", str(disk.directory)], check=True)  # all but what follows
+            boxes.archive.restart()
+            wait_until(lambda: not boxes.standing("mother"), "the mother has freed her copies")
+            _commit_journal_of(disk)
+            boxes.cut(["mother"], disks.NO_LOG_FLUSH, at_once=True)
+            relay.heal()
+            relay.wait_quiet(30)
+        record(relay.verdict(journal=False), faults=count)
+
+
+def _commit_journal_of(disk: Disk) -> None:
+    """What another daughter's item does: the file system's own journal is written, as it is within
+    seconds anyway; the data of other files are not."""
+    with (disk.directory / "another").open("ab") as file:
+        file.write(b"1")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _check_journal(spool: Path) -> None:
     """It can be read, every page of it."""
     with contextlib.closing(sqlite3.connect(spool / "journal" / "events.sqlite")) as journal:
@@ -170,7 +268,7 @@ def _circulating(spool: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.long_fault
 @pytest.mark.timeout(600)
-@pytest.mark.seeds(short=1, long=50)
+@pytest.mark.seeds(short=1, long=5)
 @pytest.mark.parametrize("make", _MADE)
 def test_no_item_is_in_a_directory_that_was_just_replaced(
     tmp_path: Path, seed: int, make: Sequence[str], pytestconfig: pytest.Config
