@@ -117,7 +117,7 @@ class Commit:
     def _sign(self, entries: Sequence[Entry]) -> None:
         for lane in {entry.lane for entry in entries}:
             self._landing.sync(lane)
-        damaged = self._landing.damaged()
+        gone_bad = self._landing.gone_bad(entries)
         with self._receipts.exclusive():
             self._check()
             self._receipts.append_locked(
@@ -129,7 +129,7 @@ class Commit:
                     sop_instance_uid=entry.item.sop_instance_uid, lane=entry.lane,
                     peer_address=self._daughter, size_bytes=entry.path.stat().st_size,
                 )  # fmt: skip
-                self._landing.admit(entry, damaged)
+                self._landing.admit(entry, gone_bad.get(entry.item.name, ()))
         self._ring()
         for entry in entries:
             self._log.info("landed", item=entry.item.id, daughter=self._daughter, lane=entry.lane)

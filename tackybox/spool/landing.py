@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from tackybox.spool.durable import (
     make_directory,
     names,
 )
-from tackybox.spool.entry import Entry, Lane
+from tackybox.spool.entry import Entry, Lane, State
 
 _STALE_S = 86_400
 _PARTIAL = ".partial"  # where the daughter has rsync keep what it has half
@@ -45,6 +45,7 @@ class Landing:
         for lane in Lane:
             make_directory(self._landing / lane)
         self._new = root / "new"
+        self._out = root / "out"
         self._quarantine = root / "quarantine"
 
     def note_seen(self) -> None:
@@ -104,8 +105,28 @@ class Landing:
         """Make the entries of the strip's `lane` durable."""
         fsync_directory(self._landing / lane)
 
-    def damaged(self) -> list[Path]:
-        """The directories that hold copies gone bad here; mostly none."""
+    def gone_bad(self, entries: Sequence[Entry]) -> dict[str, list[Path]]:
+        """Copies of `entries` that have gone bad here, by item name; mostly none.
+
+        Those in quarantine, and links to the very same files that stand deferred for other
+        archives: these would be found bad when they are due, and nobody would replace them then.
+        """
+        found: dict[str, list[Path]] = {}
+        files: set[int] = set()
+        for directory in self._damaged():
+            for entry in entries:
+                path = directory / entry.item.name
+                if (file := _inode(path)) is not None:
+                    found.setdefault(entry.item.name, []).append(path)
+                    files.add(file)
+        for directory in self._out.glob(f"*/{State.DEFERRED}/*") if found else ():
+            for name in names(directory):
+                bad = found.get(name.partition("~")[0])
+                if bad is not None and _inode(directory / name) in files:
+                    bad.append(directory / name)
+        return found
+
+    def _damaged(self) -> list[Path]:
         return [
             directory
             for outlet in names(self._quarantine)
@@ -114,15 +135,15 @@ class Landing:
             if (directory := self._quarantine / outlet / reason / lane).is_dir()
         ]
 
-    def admit(self, entry: Entry, damaged: Iterable[Path] = ()) -> Entry:
+    def admit(self, entry: Entry, gone_bad: Iterable[Path] = ()) -> Entry:
         """Move a sound entry, its receipt durable, to where it is fanned out.
 
-        Copies of it in the directories `damaged` are removed: it takes their place.
+        Its copies `gone_bad` are removed: it takes their place.
         """
         path = self._new / entry.lane / entry.item.name
         entry.path.rename(path)
-        for directory in damaged:
-            (directory / entry.item.name).unlink(missing_ok=True)
+        for bad in gone_bad:
+            bad.unlink(missing_ok=True)
         return Entry(entry.item, entry.lane, path)
 
     def sweep(self) -> None:
@@ -177,5 +198,12 @@ def last_seen(root: Path, daughter: str) -> datetime | None:
     """When `daughter` last asked for anything at the spool at `root`; None if never."""
     try:
         return datetime.fromtimestamp((root / "arriving" / daughter).stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
     except FileNotFoundError:
         return None
