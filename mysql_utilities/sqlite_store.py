@@ -50,7 +50,8 @@ class SqliteStore:
     """One open connection to the embedded journal; for one thread and one process.
 
     Raises JournalCorruptError if the file is no database, JournalError for anything that may
-    pass (locked, disk full, unreadable). With `create=False` a missing file is a JournalError.
+    pass (locked, disk full, unreadable). With `create=False` a missing file is a JournalError; one
+    that another process is just making is waited for, `busy_timeout_s` long.
     `began_anew` says that this very opening gave the journal its identity; `began_at` is when
     it was given one.
     """
@@ -68,6 +69,8 @@ class SqliteStore:
         try:
             with _translated():
                 self._configure(busy_timeout_s)
+                if not create:
+                    self._await_schema(busy_timeout_s)
                 self.journal_id, self.began_at, self.began_anew = self._identify(create)
             self.inode = path.stat().st_ino
         except OSError as error:
@@ -92,6 +95,14 @@ class SqliteStore:
         # A checkpoint fsyncs two files; the images on the same disk have better use for that.
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
 
+    def _await_schema(self, timeout_s: float) -> None:
+        """Another process may just be making the journal: an empty file is not a damaged one."""
+        deadline = time.monotonic() + timeout_s
+        while not self._version():
+            if time.monotonic() > deadline:
+                raise JournalError("the embedded journal is still empty")
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - spreads contenders
+
     def _identify(self, create: bool) -> tuple[str, datetime, bool]:
         began_anew = False
         if create and not self._has_schema():
@@ -106,8 +117,11 @@ class SqliteStore:
         return str(row[0]), datetime.fromisoformat(row[1]), began_anew
 
     def _has_schema(self) -> bool:
+        return self._version() >= _SCHEMA_VERSION
+
+    def _version(self) -> int:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        return int(version) >= _SCHEMA_VERSION
+        return int(version)
 
     def is_in_place(self) -> bool:
         """Whether the open file is still the one at the path (not deleted, not set aside)."""
