@@ -36,11 +36,11 @@ ROWS = (
         "every answered data set is there after the mount",
         broken_by="tackybox/spool/durable.py: fsync_directory, fsync_file and SharedSync.sync "
         "without their os.fsync: answered data sets were gone after the mount (ext4, --seed 2). Of "
-        "the mother alone (ext4, --seed 1): tackybox/spool/landing.py: `is_sound` without "
+        "the mother alone (ext4 and XFS, --seed 1): tackybox/spool/landing.py: `is_sound` without "
         "fsync_file: all that the daughter had let go of was lost; tackybox/spool/receipts.py: "
         "`append_locked` without os.fsync: the daughter kept for ever what had been stored. Not "
-        "seen to fail: either without its fsync of the directory, as a file's fsync on ext4 takes "
-        "its name along.",
+        "seen to fail on either: landing.py and receipts.py without their fsync of the directory, as "
+        "a file's fsync takes its name along there.",
     ),
     Row(
         "failing_call",
@@ -144,7 +144,9 @@ ROWS = (
         "containers",
         "containers restarted and upgraded in mid-transfer",
         "all arrives",
-        broken_by="",
+        broken_by="mother/forwarder/settlement.py: `Settlement.recover` put nothing back, in the "
+        "forwarder's image: after its container was killed the mother's spool was never empty "
+        "again",
     ),
     Row(
         "senders",
