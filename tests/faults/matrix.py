@@ -39,8 +39,8 @@ ROWS = (
         "the mother alone (ext4 and XFS, --seed 1): tackybox/spool/landing.py: `is_sound` without "
         "fsync_file: all that the daughter had let go of was lost; tackybox/spool/receipts.py: "
         "`append_locked` without os.fsync: the daughter kept for ever what had been stored. Not "
-        "seen to fail on either: landing.py and receipts.py without their fsync of the directory, as "
-        "a file's fsync takes its name along there.",
+        "seen to fail on either: landing.py and receipts.py without their fsync of the directory, "
+        "as a file's fsync takes its name along there.",
     ),
     Row(
         "failing_call",
