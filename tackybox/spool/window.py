@@ -150,6 +150,9 @@ class Window:
             if self._pass is not None:
                 self._pass.add((key,))
             if "0" <= key < self._beyond:
+                if self._at > WINDOW_ENTRIES:  # handed out, and no pass has come to forget them
+                    del self._keys[: self._at]
+                    self._at = 0
                 bisect.insort(self._keys, key, self._at)
                 if len(self._keys) - self._at > WINDOW_ENTRIES + WINDOW_ENTRIES // 4:
                     self._hold(self._keys[self._at :], self._beyond)

@@ -18,7 +18,10 @@ PEER = "mother_2222"
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No slice ends and no pass for safety begins because the machine is busy."""
     monkeypatch.setattr(window, "WINDOW_ENTRIES", SIZE)
+    monkeypatch.setattr(window, "_SLICE_S", 1e9)
+    monkeypatch.setattr(window, "RESCAN_S", 1e9)
 
 
 @pytest.fixture
