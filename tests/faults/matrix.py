@@ -56,7 +56,9 @@ ROWS = (
         "refused early with 0xA700; drains; recovers by itself; nothing undelivered is ever "
         "deleted",
         broken_by="Space.is_low (tackybox/spool/spool.py) that says no: a full daughter raised no "
-        "alarm in status",
+        "alarm in status. ReceiptLog.append_locked (tackybox/spool/receipts.py) without `reserve`: "
+        "a full mother did not drain. `clear_all` (tackybox/spool/landing.py) that clears nothing: "
+        "what a cut push had left kept all others out",
     ),
     Row(
         "spool_trouble",

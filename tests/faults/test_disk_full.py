@@ -170,6 +170,22 @@ def test_a_mother_who_is_full_of_what_an_archive_does_not_take(
         record(relay.verdict(journal=False), faults=2)
 
 
+@pytest.mark.timeout(400)
+@pytest.mark.long_fault
+def test_what_a_cut_push_left_keeps_no_other_out(tmp_path: Path, record: Record) -> None:
+    with _relay(tmp_path, "mother") as (relay, disk):
+        half = relay.mother.spool / "arriving" / relay.daughter.name / ".partial" / "half"
+        wait_until(half.parent.parent.is_dir, "the daughter has come")
+        relay.kill(relay.daughter.pusher)
+        half.parent.mkdir()
+        disks.fill(disk, leave_bytes=1 << 20).rename(half)
+        assert relay.send(relay.images(_IMAGES)) == [0] * _IMAGES
+        relay.heal()
+        relay.wait_quiet()
+        assert not half.exists()
+        record(relay.verdict(journal=False), faults=1)
+
+
 def _files(directory: Path) -> list[Path]:
     return [path for path in directory.iterdir() if not path.name.startswith(".")]
 
