@@ -20,6 +20,7 @@ from tackybox.commands import status
 from tackybox.demo.stack import LOOPBACK
 from tackybox.service import Backoff
 from tackybox.spool import Spool
+from tests.faults import disks
 from tests.faults.conftest import Record
 from tests.faults.ledger import digest_of_file
 from tests.faults.proxy import Proxy
@@ -96,10 +97,9 @@ def roads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roads]:
         known_hosts.write_text(
             lines + lines.replace(f"{LOOPBACK}]:{proxy.port}", f"{_NAME}]:{proxy.port}")
         )
-        mount = f'mount --bind "{made.hosts}" /etc/hosts && exec "$@"'
         relay.restart(
             relay.daughter.pusher,
-            prefix=["unshare", "-m", "sh", "-c", mount, "sh"],
+            prefix=disks.own_namespace(f'mount --bind "{made.hosts}" /etc/hosts'),
             destinations=f"{relay.stack.user}@{_NAME}:{proxy.port};{other.destination}",
             backoff_cap_s=_CAP_S,
         )
