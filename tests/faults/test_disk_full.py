@@ -34,7 +34,7 @@ def full(directory: Path) -> Callable[[], None]:
 
 
 def below_the_watermark(directory: Path) -> Callable[[], None]:
-    return disks.fill(directory, leave_bytes=(_MIN_FREE_MIB << 20) - 4096).unlink
+    return disks.fill(directory, leave_bytes=(_MIN_FREE_MIB - 1) << 20).unlink
 
 
 def without_inodes(directory: Path) -> Callable[[], None]:
