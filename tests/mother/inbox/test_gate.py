@@ -7,134 +7,20 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import mother.inbox.gate as gate_module
 import mother.inbox.serving as serving_module
-from tackybox.demo.stack import LOOPBACK, Daemon, Stack, free_port, python
-from tackybox.item import Item, content_digest, part10_head
-from tackybox.keys import PublicKey
-from tackybox.roster import Roster
+from tackybox.demo.stack import LOOPBACK
+from tackybox.item import Item
 from tackybox.spool import Landing, Lane, Receipt, ReceiptKind, ReceiptLog, Spool
 from tackybox.spool.landing import last_seen
 from tackybox.spool.spool import Space
-from tests.peers import pids_of, require, wait_until
-
-SYNTAX = "1.2.840.10008.1.2.1"
-
-
-class Gate:
-    """A mother's inbox, and a daughter's way to it with plain ssh and rsync."""
-
-    def __init__(self, workdir: Path) -> None:
-        self.stack = Stack(workdir)
-        self.workdir = workdir
-        self.spool = workdir / "mother"
-        self.port = free_port()
-        self.key = self.stack.daughter_key("north")
-        self.daemon: Daemon = self.stack.start(
-            "inbox",
-            python("mother.inbox"),
-            {
-                "name": "mother", "aet": "MOTHER", "spool": self.spool,
-                "archives": "PACS@127.0.0.1:104", "ssh_port": self.port, "ssh_bind": LOOPBACK,
-                "host_key": self.stack.key("mother-host"), "min_free_mib": 1,
-                "daughters": workdir / "keys" / "daughters",
-                "enrolments": workdir / "keys" / "enrolments",
-            },
-            self.port,
-        )  # fmt: skip
-        self.roster = Roster(workdir / "keys" / "daughters", workdir / "keys" / "enrolments")
-
-    def invite(self, name: str, hours: float = 1.0) -> Path:
-        """The private key of a new invitation, once sshd lets it in."""
-        code = self.stack.key(f"{name}-code")
-        self.roster.invite(name, public(code), datetime.now(UTC) + timedelta(hours=hours))
-        wait_until(lambda: self.ssh("", key=code).returncode == 64, "the code is let in")
-        return code
-
-    def ssh_words(self, key: Path | None = None) -> list[str]:
-        return [
-            "ssh", "-p", str(self.port), "-i", str(key or self.key), "-o", "IdentitiesOnly=yes",
-            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
-        ]  # fmt: skip
-
-    def ssh(
-        self, request: str, stdin: str = "", key: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self.ssh_words(key), LOOPBACK, "--", request], input=stdin, capture_output=True,
-            text=True, timeout=60, check=False,
-        )  # fmt: skip
-
-    def rsync(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        words = " ".join(self.ssh_words())
-        return subprocess.run(
-            ["rsync", "-e", words, *arguments], capture_output=True, text=True, check=False,
-            timeout=60,
-        )  # fmt: skip
-
-    def commit(self, *items: dict[str, Any]) -> list[dict[str, str]]:
-        done = self.ssh("commit", json.dumps({"items": items}) + "\n")
-        assert done.returncode == 0, done.stderr
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
-        assert lines[0] == {
-            "protocol": 1, "spool": Spool.open(self.spool).identity, "at": lines[0]["at"],
-        }  # fmt: skip
-        assert abs(datetime.fromisoformat(lines[0]["at"]) - datetime.now(UTC)).total_seconds() < 60
-        return list(lines[1]["answers"])
-
-    def receipts(self, cursor: int = 0) -> list[tuple[int, Receipt]]:
-        done = self.ssh(f"receipts --after {cursor}")
-        assert done.returncode == 0, done.stderr
-        found = []
-        for line in done.stdout.splitlines()[1:]:
-            behind, tab, text = line.partition("\t")
-            if tab:
-                found.append((int(behind), Receipt.from_line(text)))
-        return found
-
-
-def public(private: Path) -> PublicKey:
-    """The public half of a key that the stack has made."""
-    return PublicKey.parse(private.with_suffix(".pub").read_text())
-
-
-def write_item(
-    directory: Path, number: int, origin: str = "north", padding_bytes: int = 0
-) -> dict[str, Any]:
-    """A sound item's file, and its line of a manifest."""
-    uid, data = f"1.2.3.{number}", f"data set {number}".encode() + bytes(padding_bytes)
-    digest = content_digest(SYNTAX)
-    digest.update(data)
-    item = Item(datetime.now(UTC), origin, digest.hexdigest(), uid)
-    head = part10_head(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.2", sop_instance_uid=uid,
-        transfer_syntax_uid=SYNTAX, calling_aet="CT", called_aet="RELAY",
-    )  # fmt: skip
-    directory.mkdir(exist_ok=True)
-    (directory / item.name).write_bytes(head + data)
-    return {"name": item.name, "lane": "high", "size_bytes": len(head + data)}
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    require("sshd", "openssh-server")
-    require("rrsync", "rsync")
-    running = Gate(tmp_path)
-    with running.stack:
-        yield running
-
-
-def push(gate: Gate, directory: Path) -> None:
-    done = gate.rsync(*(str(path) for path in directory.iterdir()), f"{LOOPBACK}:.")
-    assert done.returncode == 0, done.stderr
+from tests.mother.inbox.conftest import Gate, push, write_item
+from tests.peers import pids_of, wait_until
 
 
 def test_what_is_pushed_and_committed_has_a_receipt_and_waits_for_the_forwarder(
@@ -240,17 +126,6 @@ def test_a_cursor_behind_the_end_is_an_error_of_data(gate: Gate) -> None:
     assert gate.ssh("receipts --after 999").returncode == 65
 
 
-def test_keys_are_let_in_and_shut_out_while_it_runs(gate: Gate) -> None:
-    south = gate.stack.daughter_key("south")
-    wait_until(lambda: gate.ssh("receipts --after 0", key=south).returncode == 0, "let in")
-    (gate.workdir / "keys" / "daughters" / "south.pub").unlink()
-    wait_until(lambda: gate.ssh("receipts --after 0", key=south).returncode == 255, "shut out")
-    (gate.workdir / "keys" / "daughters" / "west.pub").write_text('command="sh" ssh-ed25519 AAAA')
-    time.sleep(1.5)
-    assert gate.ssh("receipts --after 0").returncode == 0
-    assert "not understood" in gate.daemon.log.read_text()
-
-
 def test_receipts_wait_for_a_commit_that_is_being_written(gate: Gate) -> None:
     gate.ssh("receipts --after 0")
     log = ReceiptLog(gate.spool, "north")
@@ -330,94 +205,6 @@ def test_the_request_is_never_taken_for_an_option_of_the_gate(gate: Gate, tmp_pa
     done = gate.ssh(f"--spool={tmp_path / 'other'}")
     assert (done.returncode, done.stdout) == (64, "")
     assert not (tmp_path / "other").exists()
-
-
-def test_a_code_lets_in_one_key_and_counts_no_more(gate: Gate) -> None:
-    code, west = gate.invite("west"), gate.stack.key("west")
-    done = gate.ssh("join", f"{public(west)} a comment\n", key=code)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {"protocol": 1, "joined": "west"}
-    assert gate.roster.holds("west", public(west).fingerprint)
-    wait_until(lambda: gate.ssh("receipts --after 0", key=west).returncode == 0, "let in")
-    again = gate.ssh("join", f"{public(gate.key)}\n", key=code)
-    assert again.returncode == 255
-    assert "Permission denied" in again.stderr
-    assert public(west).fingerprint in gate.daemon.log.read_text()
-
-
-def test_of_two_sessions_with_one_code_the_second_to_speak_is_refused(gate: Gate) -> None:
-    code, keys = gate.invite("west"), [gate.stack.key("west-1"), gate.stack.key("west-2")]
-    sessions = [
-        subprocess.Popen(
-            [*gate.ssh_words(code), LOOPBACK, "join"], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for _ in keys
-    ]  # fmt: skip
-    wait_until(
-        lambda: gate.daemon.log.read_text().count("Accepted publickey for") >= 3, "both are in"
-    )
-    first, second = (
-        session.communicate(f"{public(key)}\n", timeout=60)
-        for session, key in zip(sessions, keys, strict=True)
-    )
-    assert [session.returncode for session in sessions] == [0, 66]
-    assert "joined" in first[0]
-    assert "this code was used" in second[1]
-    assert gate.roster.holds("west", public(keys[0]).fingerprint)
-
-
-@pytest.mark.parametrize(
-    "line", ["", "\n", "not a key\n", 'command="sh" ssh-ed25519 AAAA\n', "ssh-ed25519 AAAA\n"]
-)
-def test_what_is_no_key_does_not_use_the_code_up(gate: Gate, line: str) -> None:
-    code = gate.invite("west")
-    done = gate.ssh("join", line, key=code)
-    assert done.returncode == 65
-    assert done.stderr.startswith("tackybox: what was sent is ")
-    assert gate.ssh("join", f"{public(gate.stack.key('west'))}\n", key=code).returncode == 0
-
-
-@pytest.mark.parametrize("request_line", ["commit", "receipts --after 0", "join x", "sh"])
-def test_a_code_admits_nothing_but_join(gate: Gate, request_line: str, tmp_path: Path) -> None:
-    code = gate.invite("north")
-    assert gate.ssh(request_line, key=code).returncode == 64
-    write_item(tmp_path / "out", 1)
-    words = " ".join(gate.ssh_words(code))
-    pushed = subprocess.run(
-        ["rsync", "-e", words, "-r", f"{tmp_path / 'out'}/", f"{LOOPBACK}:."], check=False,
-        capture_output=True, timeout=60,
-    )  # fmt: skip
-    assert pushed.returncode != 0
-    assert not list((gate.spool / "arriving").rglob("*_*"))
-
-
-def test_a_code_that_runs_out_is_shut_out_and_forgotten(gate: Gate) -> None:
-    code = gate.stack.key("code")
-    gate.roster.invite("west", public(code), datetime.now(UTC) + timedelta(seconds=3))
-    wait_until(lambda: not list((gate.workdir / "keys" / "enrolments").iterdir()), "forgotten")
-    wait_until(lambda: gate.ssh("join", key=code).returncode == 255, "shut out")
-
-
-def test_a_revoked_key_is_refused_over_a_connection_that_is_open(gate: Gate) -> None:
-    control = gate.workdir / "control"
-    words = [*gate.ssh_words(), "-o", f"ControlPath={control}"]
-    master = subprocess.Popen(
-        [*words, "-o", "ControlMaster=yes", "-N", LOOPBACK], stdin=subprocess.DEVNULL
-    )
-    try:
-        wait_until(control.exists, "the connection is open")
-        over_it = [*words, LOOPBACK, "receipts --after 0"]
-        assert subprocess.run(over_it, capture_output=True, check=False).returncode == 0
-        gate.daemon.signal(signal.SIGSTOP)  # the gate alone: the inbox would end it meanwhile
-        gate.roster.revoke("north")
-        refused = subprocess.run(over_it, capture_output=True, text=True, check=False)
-        assert (refused.returncode, refused.stdout) == (77, "")
-        assert refused.stderr == "tackybox: this key was revoked\n"
-    finally:
-        gate.daemon.signal(signal.SIGCONT)
-        master.terminate()
-        master.wait(30)
 
 
 def test_when_she_was_last_there_is_noted(gate: Gate) -> None:
