@@ -115,7 +115,7 @@ def delivered(relay: Relay, images: list[Path]) -> None:
 
 
 @pytest.mark.fault("corruption")
-@pytest.mark.seeds(short=1, long=20)
+@pytest.mark.seeds(short=1, long=3)
 @pytest.mark.parametrize("place", _AT_THE_DAUGHTER)
 @pytest.mark.timeout(300)
 def test_what_the_daughter_has_damaged_is_quarantined_and_the_queue_goes_on(
@@ -183,7 +183,7 @@ def verdict_since(relay: Relay, before: Verdict) -> Verdict:
 
 
 @pytest.mark.fault("corruption")
-@pytest.mark.seeds(short=1, long=20)
+@pytest.mark.seeds(short=1, long=3)
 @pytest.mark.parametrize("place", _AT_THE_MOTHER)
 @pytest.mark.timeout(300)
 def test_what_the_mother_has_damaged_is_sent_again_from_the_good_copy(

@@ -147,7 +147,7 @@ _SHORT = ("breaks off in mid-image", "1,000 idle connections")
 
 
 @pytest.mark.fault("senders")
-@pytest.mark.seeds(short=1, long=5)
+@pytest.mark.seeds(short=1, long=2)
 @pytest.mark.parametrize("name", TROUBLE)
 @pytest.mark.timeout(180)
 def test_others_are_served_and_nothing_stays(

@@ -79,7 +79,7 @@ VICTIMS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.fault("transport")
-@pytest.mark.seeds(short=1, long=15)
+@pytest.mark.seeds(short=1, long=3)
 @pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.timeout(240)
 def test_killed_in_mid_file(
@@ -106,7 +106,7 @@ def test_killed_in_mid_file(
 
 
 @pytest.mark.fault("transport")
-@pytest.mark.seeds(short=1, long=30)
+@pytest.mark.seeds(short=1, long=4)
 @pytest.mark.parametrize("direction", [UP, DOWN])
 @pytest.mark.parametrize("how", [RST, FIN])
 @pytest.mark.timeout(240)
@@ -127,7 +127,7 @@ def test_cut_after_so_many_bytes(
 
 
 @pytest.mark.fault("transport")
-@pytest.mark.seeds(short=1, long=20)
+@pytest.mark.seeds(short=1, long=4)
 @pytest.mark.parametrize("direction", [UP, DOWN])
 @pytest.mark.long_fault
 @pytest.mark.timeout(240)

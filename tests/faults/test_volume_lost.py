@@ -221,7 +221,7 @@ def test_a_damaged_journal_is_made_again(
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
 @pytest.mark.parametrize("box", ["daughter", "mother"])
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-@pytest.mark.seeds(short=1, long=2)
+@pytest.mark.seeds(short=1, long=1)
 def test_every_damage_on_either_box(
     relay: Relay, record: Record, damage: Damage, box: str, seed: int, *, running: bool
 ) -> None:
