@@ -50,9 +50,11 @@ class _Pair:
 
     client: socket.socket
     target: socket.socket
-    severed: bool = False  # half open: one side is gone, the other was not told
+    severed: bool = False  # what happens to one side is not told to the other
 
     def end(self, how: str = FIN) -> None:
+        if how == RST:
+            self.severed = True  # else who wakes at one side's end may say a FIN to the other
         for sock in (self.client, self.target):
             _end(sock, how)
 

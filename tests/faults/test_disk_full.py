@@ -177,7 +177,7 @@ def test_what_a_cut_push_left_keeps_no_other_out(tmp_path: Path, record: Record)
         half = relay.mother.spool / "arriving" / relay.daughter.name / ".partial" / "half"
         wait_until(half.parent.parent.is_dir, "the daughter has come")
         relay.kill(relay.daughter.pusher)
-        half.parent.mkdir()
+        half.parent.mkdir(exist_ok=True)
         disks.fill(disk, leave_bytes=1 << 20).rename(half)
         assert relay.send(relay.images(_IMAGES)) == [0] * _IMAGES
         relay.heal()
