@@ -21,11 +21,11 @@ from pymysql.constants import CLIENT
 
 from mysql_utilities.mysql_store import MysqlAddress
 from tackybox.demo.stack import free_port
+from tests.peers import freeze, is_frozen
 
 SCHEMA = Path(__file__).parents[1] / "tackybox.sql"
 PASSWORD = "pässwörd-€/@:5"
 _STARTUP_S = 60.0
-_FREEZE_S = 10.0
 
 
 @contextmanager
@@ -108,13 +108,8 @@ class Server:
             self._process = None
 
     def freeze(self) -> None:
-        """Returns when every thread stands: kill returns before, and one may answer yet."""
         assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
-        deadline = time.monotonic() + _FREEZE_S
-        while not self.is_frozen:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         assert self._process is not None
@@ -123,9 +118,7 @@ class Server:
     @property
     def is_frozen(self) -> bool:
         assert self._process is not None
-        threads = Path(f"/proc/{self._process.pid}/task").glob("*/stat")
-        states = {stat.read_text().rpartition(")")[2].split()[0] for stat in threads}
-        return states == {"T"}  # proc_pid_stat(5)
+        return is_frozen(self._process.pid)
 
     def _client(self, sql: str, *options: str) -> subprocess.CompletedProcess[str]:
         command = [

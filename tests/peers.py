@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -46,6 +47,18 @@ def pids_of(*words: str) -> list[int]:
             if all(word in line for word in words):
                 found.append(int(path.parent.name))
     return found
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether every thread of the process stands."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats} == {"T"}
+
+
+def freeze(pid: int) -> None:
+    """SIGSTOP; returns when every thread stands: kill returns before, and one may answer yet."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_frozen(pid), f"{pid} is frozen")
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:

@@ -91,7 +91,7 @@ def test_killed_in_mid_file(
     rng = random.Random(f"{victim} {seed}")
     killed = 0
     with busy(road, record, lambda: killed):
-        for _ in range(_KILLS):
+        while killed < _KILLS:  # one may end by itself just then
             wait_until(lambda: road.processes(*VICTIMS[victim]), f"there is a {victim}")
             sent_bytes = road.proxy.carried_bytes(UP) + rng.randrange(1, 3 * _IMAGE_BYTES)
             wait_until(
@@ -102,7 +102,6 @@ def test_killed_in_mid_file(
             )
             for process in road.processes(*VICTIMS[victim]):
                 killed += process.signal(signal.SIGKILL)
-    assert killed >= _KILLS
 
 
 @pytest.mark.fault("transport")

@@ -17,7 +17,7 @@ from tackybox.dimse.files import read_source
 from tackybox.errors import DataError
 from tackybox.item import digest_of
 from tackybox.spool import Entry, Lane
-from tests.peers import orthanc, storescp, wait_until, wheel_files
+from tests.peers import freeze, orthanc, storescp, wait_until, wheel_files
 
 if TYPE_CHECKING:
     from tests.mother.forwarder.conftest import Forwarder, Scripted
@@ -272,7 +272,7 @@ def test_several_archives_get_each_item_once_and_one_that_is_frozen_delays_only_
 ) -> None:
     with scripted() as one, storescp(tmp_path / "scp") as two:
         forwarder.start(f"{one.address};{two.address}")
-        os.kill(two.process.pid, signal.SIGSTOP)
+        freeze(two.process.pid)
         entries = forwarder.put(series(tmp_path, 15))
         wait_until(lambda: len(one.kept()) == 15, "the first archive has all")
         forwarder.wait_events("OUTLET_DOWN", 1)

@@ -16,7 +16,7 @@ from tackybox.config import load_mother
 from tackybox.config.addresses import parse_archive
 from tackybox.demo.stack import LOOPBACK, Stack, free_port, python
 from tackybox.dimse.commitment import PUSH_MODEL
-from tests.peers import Peer, orthanc, running, storescp
+from tests.peers import Peer, freeze, orthanc, running, storescp
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT_LE, JPEG_2000 = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90"
@@ -126,7 +126,7 @@ def test_one_that_is_down_unknown_or_frozen(tmp_path: Path) -> None:
     (unknown,) = findings("PACS@no-such-host.invalid:104")
     assert "DNS" in unknown.remedy
     with storescp(tmp_path / "storescp") as peer:
-        peer.process.send_signal(signal.SIGSTOP)
+        freeze(peer.process.pid)
         try:
             (frozen,) = findings(peer.address, dimse_timeout_s=1, connect_timeout_s=1)
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tackybox.dimse.association import Timeouts
 from tackybox.dimse.capabilities import COMMON, COMPRESSED, explore
 from tackybox.dimse.scu import FALLBACKS
-from tests.peers import Peer, orthanc, storescp
+from tests.peers import Peer, freeze, orthanc, storescp
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 QUICK = Timeouts(connect_s=5, answer_s=10)
@@ -52,7 +52,7 @@ def test_one_that_freezes_and_one_that_is_not_asked_to_the_end(
 ) -> None:
     found = explore(address_of(archive), calling_aet="TEST", timeouts=QUICK, limit_s=0)
     assert (found.problem, found.proposed) == ("not done after 0 s", set())
-    archive.process.send_signal(signal.SIGSTOP)
+    freeze(archive.process.pid)
     try:
         quick = Timeouts(connect_s=1, answer_s=1)
         found = explore(address_of(archive), calling_aet="TEST", timeouts=quick)

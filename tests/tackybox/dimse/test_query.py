@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +19,7 @@ from tackybox.dimse.association import AssociationError, Failure, Timeouts
 from tackybox.dimse.files import read_source
 from tackybox.dimse.query import STUDY_ROOT_FIND, Level, Match, Query, QueryError
 from tackybox.dimse.scu import Source, StorageAssociation
-from tests.peers import Peer, dcmqrscp, orthanc, storescp, wait_until
+from tests.peers import Peer, dcmqrscp, freeze, orthanc, storescp, wait_until
 
 SHORT = Timeouts(connect_s=5, answer_s=15)
 Answers = Iterator[tuple[int, Dataset | None]]
@@ -83,7 +81,7 @@ def test_what_is_no_uid_is_never_asked() -> None:
 def test_a_frozen_archive_is_given_up(tmp_path: Path) -> None:
     with orthanc(tmp_path / "peer") as peer:
         query = Query.open(parse_archive(peer.address), calling_aet="TEST", timeouts=Timeouts(5, 4))
-        os.kill(peer.process.pid, signal.SIGSTOP)
+        freeze(peer.process.pid)
         with pytest.raises(AssociationError) as raised:
             query.find(Level.STUDY, "1.2.3")
         assert raised.value.failure is Failure.TIMED_OUT

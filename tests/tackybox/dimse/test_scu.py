@@ -34,7 +34,7 @@ from tackybox.dimse.scu import (
     with_fallbacks,
 )
 from tackybox.item import part10_head
-from tests.peers import Peer, storescp, wait_until
+from tests.peers import Peer, freeze, storescp, wait_until
 
 AddressOf = Callable[[Peer], ArchiveAddress]
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -154,7 +154,7 @@ def test_a_frozen_archive_is_given_up_in_bounded_time(
     source = large_source(tmp_path, 64 << 20)
     with storescp(tmp_path / "scp") as peer:
         association = open_storage(address_of(peer), source.pair)
-        os.kill(peer.process.pid, signal.SIGSTOP)
+        freeze(peer.process.pid)
         result = association.store(source)
         assert (result.status, result.failure) == (None, Failure.TIMED_OUT)
         assert not association.is_open
