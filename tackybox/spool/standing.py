@@ -1,8 +1,8 @@
 """Where every item of a spool stands, as its directories say: what is known without a journal.
 
-Promises flat memory, and that an item which moves on meanwhile in the order of its life is met, at
-one of its places or at several. Not promised: that an item is still where it was met; that one
-which moves back meanwhile (from hand, or from quarantine) is met at all. Changes nothing.
+Promises flat memory, and that an item which moves on meanwhile in the order of its life, or back
+from hand, is met, at one of its places or at several. Not promised: that an item is still where it
+was met; that one which moves back from quarantine, or to and fro, is met at all. Changes nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def standing(spool: Spool) -> Iterator[Standing]:
 
 
 def _in_outlet(spool: Spool, outlet: str) -> Iterator[Standing]:
-    for state in (State.DEFERRED, State.NEW, State.ACTIVE):
+    # What is in hand goes to either side, all of it when a killed worker starts again: looked at
+    # before each and behind the last. There is little.
+    in_hand = State.ACTIVE
+    for state in (in_hand, State.NEW, in_hand, State.DEFERRED, in_hand):
         for entry in _entries(spool, "out", outlet, state):
             yield Standing(entry, outlet, state)
     for peer in sorted(names(spool.root / "out" / outlet / State.SENT)):

@@ -47,6 +47,7 @@ _MADE = [
 ]
 _HARDEST = 4  # so many of the first ones forget all that can be forgotten
 _IMAGES_A_CUT = 25
+_STANDS_S = 0.1  # by then who is told to stop has stopped
 _LET_GO_S = 30.0
 _FLAGS = (disks.NO_LOG_FLUSH, disks.NO_LOG_FLUSH, disks.LOG_FLUSH, disks.DEFAULT)
 _BOXES = (("daughter",), ("mother",), ("daughter", "mother"))
@@ -100,12 +101,20 @@ class Boxes:
             self.disks[box].mount()
 
     def judge(self) -> Verdict:
-        """The verdict on what was answered until now, while scanners go on."""
+        """The verdict on what was answered until now, while scanners go on.
+
+        The box that was not cut stands still meanwhile: what moves might be seen nowhere.
+        """
+        for process in self.relay.processes():
+            process.signal(signal.SIGSTOP)
+        time.sleep(_STANDS_S)
         promised = Ledger()
         promised.answered = Counter(self.relay.ledger.answered)
         promised.offered = self.relay.ledger.offered
         spools = (self.relay.daughter.spool, self.relay.mother.spool)
-        return judge(promised, *spools, self.relay.archives, journal=False)
+        found = judge(promised, *spools, self.relay.archives, journal=False)
+        self.relay.thaw()
+        return found
 
     def wait_signed(self, scanners: Scanners) -> None:
         """Wait until the mother signs for something, unless there is nothing to sign for."""
