@@ -224,7 +224,7 @@ def test_memory_is_a_batch_whatever_stands_there(
         lambda path, items: (asked.append(len(items)), known(path, items))[1],
     )
     look(spool, stop)
-    assert asked == [10, 10, 5]
+    assert max(asked) == 10 and sum(asked) == 3 * 25, "what is in hand is met three times"
     assert sum(event.kind is Kind.RECEIVED for event in events(spool)) == 25
 
 
