@@ -396,5 +396,5 @@ class Courier:
         with self._look:
             # The first carrier that fails, also where the road has ended by itself since.
             if way.road.is_open or not (way.why or way.down_since_s):
+                way.why = why  # before the main loop can see that it is closed
                 way.road.close()
-                way.why = why

@@ -213,6 +213,18 @@ def test_what_has_arrived_at_a_mother_who_is_full_is_signed_for_and_the_rest_wai
     assert sum(in_hand) == 2
 
 
+def test_her_full_disk_is_told_once_and_nothing_else(road: Road) -> None:
+    road.queue(3)
+    road.start_inbox(min_free_mib=10**7)
+    pusher = road.start_pusher()
+    wait_until(
+        lambda: pusher.log.read_text().count('"push failed"') >= 15, "it is tried many times", 60
+    )
+    said = [event.detail for event in events(road.daughter) if event.kind is Kind.OUTLET_DOWN]
+    assert len(said) == 1, said
+    assert "its disk is full" in said[0]
+
+
 def test_a_wrong_host_key_is_named_and_nothing_is_sent(road: Road) -> None:
     road.start_inbox()
     other = road.stack.key("other").with_suffix(".pub").read_text().split()[:2]
