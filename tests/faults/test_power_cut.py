@@ -36,7 +36,7 @@ from tests.faults.disks import EXT4, XFS, Disk
 from tests.faults.ledger import Ledger
 from tests.faults.relay import Relay
 from tests.faults.scanner import Scanners
-from tests.faults.verdict import Verdict, judge
+from tests.faults.verdict import judge
 from tests.peers import wait_until
 
 _CUTS = {"short": 2, "long": 10}
@@ -100,8 +100,8 @@ class Boxes:
             self.disks[box].unmount()
             self.disks[box].mount()
 
-    def judge(self) -> Verdict:
-        """The verdict on what was answered until now, while scanners go on.
+    def check_promise(self, fault: str) -> None:
+        """What was answered until now is there, while scanners go on; `fault` is named if not.
 
         The box that was not cut stands still meanwhile: what moves might be seen nowhere.
         """
@@ -113,8 +113,8 @@ class Boxes:
         promised.offered = self.relay.ledger.offered
         spools = (self.relay.daughter.spool, self.relay.mother.spool)
         found = judge(promised, *spools, self.relay.archives, journal=False)
+        assert found.holds, f"{fault}: {found}"
         self.relay.thaw()
-        return found
 
     def wait_signed(self, scanners: Scanners) -> None:
         """Wait until the mother signs for something, unless there is nothing to sign for."""
@@ -184,8 +184,7 @@ def test_what_was_answered_is_there_when_the_power_is_back(
                 which = _BOXES[(number + seed) % 3]
                 how = chance.choice(_FLAGS) if number >= _HARDEST else disks.NO_LOG_FLUSH
                 boxes.cut(which, how, at_once=chance.random() < 0.5)
-                found = boxes.judge()
-                assert found.holds, f"cut {number} of {which}: {found}"
+                boxes.check_promise(f"cut {number} of {which}")
                 for box in which:
                     _check_journal(boxes.disks[box].directory / "spool")
                 relay.heal()
@@ -214,8 +213,7 @@ def test_what_the_daughter_let_go_of_is_at_the_mother(
                 few = chance.randint(1, _IMAGES_A_CUT)
                 boxes.wait_let_go(gone + (few if number % 2 else _IMAGES_A_CUT))
                 boxes.cut(["mother"], disks.NO_LOG_FLUSH, at_once=chance.random() < 0.5)
-                found = boxes.judge()
-                assert found.holds, f"cut {number}: {found}"
+                boxes.check_promise(f"cut {number}")
                 relay.heal()
                 scanners.wait_done()
         relay.wait_quiet()

@@ -8,7 +8,7 @@ import pytest
 
 from daughter.pusher.batching import Batches
 from tackybox.spool import Entry, Lane, Outlet, Spool, State
-from tests.mother.inbox.test_gate import write_item
+from tests.mother.inbox.conftest import write_item
 
 _MIB = 1 << 20
 

@@ -26,7 +26,7 @@ from tackybox.spool import (
     State,
 )
 from tests.journey.conftest import events
-from tests.mother.inbox.test_gate import write_item
+from tests.mother.inbox.conftest import write_item
 from tests.peers import pids_of, require, wait_until
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from daughter.pusher.doubt import Doubts
 from tackybox.spool import Entry, Lane, Outlet, Spool, State
-from tests.mother.inbox.test_gate import write_item
+from tests.mother.inbox.conftest import write_item
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from tackybox.config import JoinLine
 from tackybox.demo.stack import LOOPBACK, Daemon, Mother, python
 from tackybox.spool import Spool
-from tests.mother.inbox.test_gate import write_item
+from tests.mother.inbox.conftest import write_item
 from tests.peers import require, wait_until
 from tests.tackybox.commands.test_join import Site, tackybox
 

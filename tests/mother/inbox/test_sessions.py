@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
 from mother.inbox import sessions
 from tackybox.demo.stack import LOOPBACK
-from tests.mother.inbox.test_gate import Gate, write_item
-from tests.peers import require, wait_until
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    require("sshd", "openssh-server")
-    require("rrsync", "rsync")
-    running = Gate(tmp_path)
-    with running.stack:
-        yield running
+from tests.mother.inbox.conftest import Gate, write_item
+from tests.peers import wait_until
 
 
 def start_slow_rsync(gate: Gate, key: Path, file: Path) -> subprocess.Popen[bytes]:

@@ -10,7 +10,7 @@ import pytest
 
 from tackybox.spool import Landing, Spool
 from tackybox.spool import landing as module
-from tests.mother.inbox.test_gate import write_item
+from tests.mother.inbox.conftest import write_item
 
 _STAYS = """
 import os, pathlib, sys
