@@ -23,6 +23,8 @@ from tackybox.spool import Entry, Landing, Lane, Receipt, ReceiptKind, ReceiptLo
 
 MOST_ITEMS = 10_000
 _VERIFIED_AT_ONCE = 4
+# What an answer says of an item.
+LANDED, MISMATCH, MISSING = "landed", "mismatch", "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,35 +78,33 @@ class Commit:
         """Sign for what an earlier, killed commit had taken."""
         with self._landing.exclusive():
             self._check()
-            self._sign([entry for entry in self._landing.left_over() if self._is_sound(entry)])
+            left = list(self._landing.left_over())
+            self._sign([entry for entry in left if self._verdict(entry) == LANDED])
 
     def commit(self, manifest: Sequence[Announced]) -> list[dict[str, str]]:
         """One answer per announced item, in their order: `kind` landed, mismatch or missing."""
         sizes_bytes = {announced.item: announced.size_bytes for announced in manifest}
         with self._landing.exclusive():
             self._check()
-            taken = {a.item: self._landing.take(a.item, a.lane) for a in manifest}
-            entries = [entry for entry in taken.values() if entry is not None]
+            taken = [self._landing.take(a.item, a.lane) for a in manifest]
+            entries = [entry for entry in taken if entry is not None]
             verdicts = self._pool.map(
-                lambda entry: self._is_sound(entry, sizes_bytes[entry.item]), entries
+                lambda entry: self._verdict(entry, sizes_bytes[entry.item]), entries
             )
-            signed = [entry for entry, sound in zip(entries, verdicts, strict=True) if sound]
-            self._sign(signed)
-        sound = {entry.item for entry in signed}
-        return [
-            {
-                "name": a.item.name,
-                "kind": "landed"
-                if a.item in sound
-                else ("mismatch" if taken[a.item] else "missing"),
-            }
-            for a in manifest
-        ]
+            kinds = dict(zip((entry.item for entry in entries), verdicts, strict=True))
+            self._sign([entry for entry in entries if kinds[entry.item] == LANDED])
+        return [{"name": a.item.name, "kind": kinds.get(a.item, MISSING)} for a in manifest]
 
-    def _is_sound(self, entry: Entry, size_bytes: int | None = None) -> bool:
+    def _verdict(self, entry: Entry, size_bytes: int | None = None) -> str:
+        """LANDED if the taken file is what was sent, and durable; else it is gone."""
         found_bytes = entry.path.lstat().st_size
-        if size_bytes in (None, found_bytes) and self._landing.is_sound(entry):
-            return True
+        try:
+            if size_bytes in (None, found_bytes) and self._landing.is_sound(entry):
+                return LANDED
+        except OSError as error:  # no room: no fault of the item's
+            self._landing.discard(entry)
+            self._log.warning("not kept", item=entry.item.id, reason=error.strerror)
+            return MISSING
         self._landing.discard(entry)
         self._recorder.record(
             Kind.MISMATCH, item=entry.item.id, digest=entry.item.digest,
@@ -112,7 +112,7 @@ class Commit:
             detail="what arrived is not what was sent; refused, the daughter sends it again",
         )  # fmt: skip
         self._log.warning("mismatch", item=entry.item.id, daughter=self._daughter)
-        return False
+        return MISMATCH
 
     def _sign(self, entries: Sequence[Entry]) -> None:
         for lane in {entry.lane for entry in entries}:

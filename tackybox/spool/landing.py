@@ -29,6 +29,7 @@ from tackybox.spool.durable import (
     names,
 )
 from tackybox.spool.entry import Entry, Lane, State
+from tackybox.spool.identity import FULL
 
 _STALE_S = 86_400
 _PARTIAL = ".partial"  # where the daughter has rsync keep what it has half
@@ -83,6 +84,8 @@ class Landing:
         """Whether the taken file is a regular file with its name's digest; durable if so.
 
         What can't be read, or not made durable, is not sound: one bad block stops no other item.
+        Raises OSError if there was no room to make it durable: nothing is wrong with it then, but
+        it must not be asked again of the same file (a second fsync may succeed and mean nothing).
         """
         if entry.path.is_symlink() or not entry.path.is_file():
             return False
@@ -90,7 +93,11 @@ class Landing:
             sound = digest_of(entry.path) == entry.item.digest
             if sound:
                 fsync_file(entry.path)
-        except (DataError, OSError):
+        except DataError:
+            return False
+        except OSError as error:
+            if error.errno in FULL:
+                raise
             return False
         return sound
 
