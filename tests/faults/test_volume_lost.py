@@ -60,11 +60,12 @@ def fill(relay: Relay, count: int = IMAGES) -> None:
 
 
 def emptied(spool: Path) -> None:
+    """As `rm -rf` does under daemons that go on: what they make or remove meanwhile may stay."""
     for path in spool.iterdir():
         if path.is_dir():
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def replaced(spool: Path) -> None:
@@ -115,7 +116,7 @@ def deleted(journal: Path, _: random.Random) -> None:
 
 
 def directory_deleted(journal: Path, _: random.Random) -> None:
-    shutil.rmtree(journal)
+    shutil.rmtree(journal, ignore_errors=True)  # with what daemons make there meanwhile
 
 
 def truncated(journal: Path, chance: random.Random) -> None:
