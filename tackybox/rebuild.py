@@ -13,11 +13,13 @@ which may have the lost steps, has each once only: it has RECEIVED once (`Item.r
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +31,7 @@ from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.errors import DataError
-from tackybox.item import Header, read_header
+from tackybox.item import Header, Item, read_header
 from tackybox.service import Stop
 from tackybox.spool import Spool, State
 from tackybox.spool.durable import write_atomically
@@ -49,6 +51,20 @@ _LAST = {
     State.ANSWERED: Kind.TAKEN,
     State.DONE: Kind.STORED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """What stood at a place, and what its file said then; it may have moved on since."""
+
+    one: Standing
+    status: os.stat_result
+    header: Header | None
+
+    @property
+    def item(self) -> Item:
+        """The item that stood there."""
+        return self.one.entry.item
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,41 +141,40 @@ class Keeper:
     def _make_again(self, found: _Journal, *, is_replaced: bool) -> bool:
         """Go through the spool; whether to the end. Items younger than a journal that is the first
         one known here can't be missing in it."""
-        places = standing(self._spool)
+        places = _met(
+            one
+            for one in standing(self._spool)
+            if is_replaced or one.entry.item.arrived_at < found.began_at
+        )
         events = items = 0
         while batch := list(itertools.islice(places, _AT_A_TIME)):
             began_s = time.monotonic()
-            if not is_replaced:
-                batch = [one for one in batch if one.entry.item.arrived_at < found.began_at]
-            if batch:
-                if self._stop.wait(_SETTLE_S):
-                    return False
-                made = self._make_batch_again(batch)
-                if made and not is_replaced and not events:
-                    self._say_gap(found, None)
-                events += made
-                items += len(batch)
-                self._recorder.flush()
+            if self._stop.wait(_SETTLE_S):
+                return False
+            made = self._make_batch_again(batch)
+            if made and not is_replaced and not events:
+                self._say_gap(found, None)
+            events += made
+            items += len(batch)
+            self._recorder.flush()
             if self._stop.wait(max(0.0, time.monotonic() - began_s - _SETTLE_S)):
                 return False
         if events:
             self._log.warning("the journal was made again from the spool", items=items)
         return True
 
-    def _make_batch_again(self, batch: Sequence[Standing]) -> int:
+    def _make_batch_again(self, batch: Sequence[_Met]) -> int:
         """Put on record what is missing of `batch`; how many events that was."""
-        known = steps_known(self._spool.journal, {one.entry.item.id for one in batch})
+        known = steps_known(self._spool.journal, {met.item.id for met in batch})
         count = 0
-        for one in batch:
+        for met in batch:
             if self._stop.is_set():  # and with it the recorder ends
                 break
-            steps = self._steps(one)
-            missing = [step for step in steps if (one.entry.item.id, *step) not in known]
-            if missing:
-                for event in self._events(one, missing):
-                    self._recorder.record(**event)
-                    known.add((one.entry.item.id, event["kind"], event["destination"]))
-                    count += 1
+            missing = [step for step in self._steps(met.one) if (met.item.id, *step) not in known]
+            for event in self._events(met, missing):
+                self._recorder.record(**event)
+                known.add((met.item.id, event["kind"], event["destination"]))
+                count += 1
         return count
 
     def _steps(self, one: Standing) -> list[tuple[Kind, str]]:
@@ -174,14 +189,9 @@ class Keeper:
             steps.append((_LAST[one.state], one.outlet))
         return steps
 
-    def _events(self, one: Standing, steps: Sequence[tuple[Kind, str]]) -> Iterator[dict[str, Any]]:
-        """The fields of those steps' events; none if the item is no longer there."""
-        item = one.entry.item
-        try:
-            status = one.entry.path.stat()
-            header = _header(one.entry.path)
-        except FileNotFoundError:
-            return
+    def _events(self, met: _Met, steps: Sequence[tuple[Kind, str]]) -> Iterator[dict[str, Any]]:
+        """The fields of those steps' events."""
+        one, item, status, header = met.one, met.item, met.status, met.header
         arrived, moved = _utc(status.st_mtime), _utc(status.st_ctime)
         at = moved
         for kind, destination in steps:
@@ -208,6 +218,14 @@ class Keeper:
             return one.entry.item.reception_id
         place = (self._spool.identity, self._box, one.entry.item.name, kind, destination)
         return uuid.uuid5(_NAMESPACE, "\n".join(place)).hex
+
+
+def _met(places: Iterable[Standing]) -> Iterator[_Met]:
+    """Read at once: where all of a batch is looked at first and read later, what moves meanwhile
+    is found neither here nor at its next place."""
+    for one in places:
+        with contextlib.suppress(FileNotFoundError):  # it has moved on, and is met there
+            yield _Met(one, one.entry.path.stat(), _header(one.entry.path))
 
 
 def _noted(path: Path) -> _Journal | None:

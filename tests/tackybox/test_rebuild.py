@@ -152,6 +152,21 @@ def test_what_was_recorded_meanwhile_is_not_made_again(spool: Spool, stop: Stop)
     assert received.peer_address == "10.0.0.1"
 
 
+def test_what_moves_on_after_it_was_met_is_on_record(
+    spool: Spool, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a road opens while the keeper waits for what is just being recorded."""
+    look(spool, stop)
+    entry = accept(spool, 1)
+    outlet, claimed = handed_over(spool, entry)
+    outlet.put_back(claimed)
+    lose(spool)
+    monkeypatch.setattr(stop, "wait", lambda _: any(map(outlet.release, outlet.claim(1))))
+    look(spool, stop)
+    assert not claimed.path.exists()
+    assert kinds(spool, entry) == [Kind.RECEIVED, Kind.QUEUED]
+
+
 def test_a_new_box_has_no_gap(spool: Spool, stop: Stop) -> None:
     with Recorder(spool.journal, "north") as recorder:
         recorder.record(Kind.OUTLET_DOWN, destination=OUTLET)
