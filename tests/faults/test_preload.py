@@ -15,9 +15,9 @@ from tests.faults.preload import Action, Call, Preload
 _RENAMES = """
 import os, sys, threading
 from pathlib import Path
-def work():
+def work(who):
     for n in range(2):
-        path = Path(sys.argv[1], f"{os.getpid()}-{threading.get_ident()}-{n}")
+        path = Path(sys.argv[1], f"{who}-{n}")
         path.write_text("x")
         with path.open() as file:
             os.fsync(file.fileno())
@@ -26,10 +26,10 @@ def work():
         except OSError as error:
             os.write(1, b"%d\\n" % error.errno)  # whole, whichever thread
 if os.fork() == 0:
-    work()
+    work("child")
     os._exit(0)
 _, status = os.wait()
-threads = [threading.Thread(target=work) for _ in range(2)]
+threads = [threading.Thread(target=work, args=(who,)) for who in ("one", "two")]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 sys.exit(os.WTERMSIG(status))
