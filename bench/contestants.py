@@ -71,6 +71,7 @@ class Contestant:
     aet: str = "BENCH"
     settings: Mapping[str, object] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    preloaded: str = ""  # a C source beside this file, into the receiver
 
     def check(self, run: Run, images: Sequence[Image]) -> None:
         """Raise BenchError unless it holds all of `images`."""
@@ -181,6 +182,15 @@ STORESCP = Contestant("DCMTK storescp", False, _storescp(), _files)
 STORESCP_B = Contestant("DCMTK storescp +B", False, _storescp("+B"), _files)
 STORESCP_FORK = Contestant("DCMTK storescp --fork", False, _storescp("--fork"), _files)
 STORESCP_FORK_B = Contestant("DCMTK storescp --fork +B", False, _storescp("--fork", "+B"), _files)
+# What it costs DCMTK to promise what we do, but for the digest.
+STORESCP_DURABLE = Contestant(
+    "DCMTK storescp +B, made durable", False, _storescp("+B"), _files,
+    preloaded="durable_close.c",
+)  # fmt: skip
+STORESCP_FORK_DURABLE = Contestant(
+    "DCMTK storescp --fork +B, made durable", False, _storescp("--fork", "+B"), _files,
+    preloaded="durable_close.c",
+)  # fmt: skip
 ORTHANC = Contestant("Orthanc", False, _orthanc, _orthanc_holds)
 PYNETDICOM = Contestant("pynetdicom storescp", False, _pynetdicom, _files)
 # Ours, with each item made durable by itself, the plain way; bench/simple_receiver.py.
@@ -198,6 +208,8 @@ GUARANTEES = {
     STORESCP_B.name: "nothing: the file is in the kernel's cache; bytes kept as they came",
     STORESCP_FORK.name: "nothing: the file is in the kernel's cache; a process per association",
     STORESCP_FORK_B.name: "nothing: the same, bytes kept as they came",
+    STORESCP_DURABLE.name: "file and directory entry are durable: a preloaded fsync of both",
+    STORESCP_FORK_DURABLE.name: "the same; a process per association",
     ORTHANC.name: "the file's content is durable (fdatasync); directory entry and index are not",
     PYNETDICOM.name: "nothing: the file is in the kernel's cache",
 }

@@ -15,10 +15,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 
 from bench.backlog import fill
-from bench.contestants import NODELAY, STORESCP, Run, started
+from bench.contestants import NODELAY, STORESCP, BenchError, Run, started
 from bench.corpora import MR
 from bench.measure import usage
 from bench.relay import stop_all
@@ -26,6 +27,7 @@ from bench.rows import Bench, Figures, Row
 from bench.senders import STORESCU, send
 from bench.waiting import wait_until
 from mysql_utilities.recorder import Recorder
+from mysql_utilities.reports import open_embedded
 from tackybox.config.addresses import parse_archives, parse_mothers
 from tackybox.demo.stack import LOOPBACK, Daemon, Stack
 from tackybox.rebuild import Keeper
@@ -161,16 +163,36 @@ def _at_daughter(bench: Bench, waiting: Path, count: int) -> dict[str, Figures]:
             ready_s = time.time() - began_s
             with _Sampler({"receiver": daughter.receiver, "pusher": daughter.pusher}) as sampler:
                 send(STORESCU, daughter.aet, daughter.port, bench.corpora.of(MR, _MEANWHILE))
-                first_s, rate = _delivered(archive, began_s, count)
+                first_s, _ = _delivered(archive, began_s, count)
+        rate = _pushed_per_s(stack.workdir / "north" / "journal", count)
     return {
         "receiver": {**sampler.figures("receiver"), "start_s": ready_s},
         "pusher": {**sampler.figures("pusher"), "start_s": first_s, "items_per_s": rate},
     }
 
 
+def _least(count: int) -> int:
+    """How many of `count` are waited for."""
+    return min(round(count * _DELIVERED_SHARE), _DELIVERED_MOST)
+
+
+def _pushed_per_s(journal: Path, count: int) -> float:
+    """Items a second that the mother signed for, while the first of `count` were pushed.
+
+    At the archive they would tell of the forwarder as well, which has less of this machine's cores
+    the longer the pusher goes on beside it.
+    """
+    store = open_embedded(journal)
+    if store is None:
+        raise BenchError("the daughter has no journal")
+    query = "SELECT at FROM event WHERE kind = 'PUSHED' ORDER BY at LIMIT :least"
+    times = [datetime.fromisoformat(at) for (at,) in store.rows(query, {"least": _least(count)})]
+    return (len(times) - 1) / (times[-1] - times[0]).total_seconds()
+
+
 def _delivered(archive: Run, began_s: float, count: int) -> tuple[float, float]:
     """Wait for some of the `count` that waited: seconds to the first of it, and items a second."""
-    least = min(round(count * _DELIVERED_SHARE), _DELIVERED_MOST)
+    least = _least(count)
     waited: list[float] = []
 
     def enough() -> bool:
@@ -204,7 +226,8 @@ _COUNTED = (
     "sum over all processes of the daemon, seen every 50 ms: the most, and the median, in which an "
     "inbox is busy or not; start is, of pusher and forwarder, from the start of their box to the "
     "first item that waited at the archive, of receiver and inbox until they take connections; "
-    "items/s are those that waited, at the archive"
+    "items/s are, of the pusher, those that the mother signed for, of the forwarder those at the "
+    "archive, among the first of what waited"
 )
 ROWS = (
     Row(

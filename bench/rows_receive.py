@@ -17,8 +17,10 @@ from bench.contestants import (
     SIMPLE_PARALLEL,
     STORESCP,
     STORESCP_B,
+    STORESCP_DURABLE,
     STORESCP_FORK,
     STORESCP_FORK_B,
+    STORESCP_FORK_DURABLE,
     Contestant,
     started,
     tool,
@@ -28,6 +30,7 @@ from bench.rows import Bench, Figures, Row
 from bench.senders import DCMSEND, RAW, STORESCU, STORESCU_SHIPPED, Sender, overhead_s, send
 
 _MB = 1e6
+_SLOW_FSYNC = "slow_fsync.c"
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,12 @@ class Receive:
     slow_disk: bool = False
     in_bytes: bool = False
 
-    def environment(self, bench: Bench) -> dict[str, str]:
+    def environment(self, bench: Bench, contestant: Contestant) -> dict[str, str]:
         """The receiver's, beside the usual one."""
         environment = dict(NODELAY) if self.nodelay else {}
-        if self.slow_disk:
-            library = bench.keep("slow fsync", lambda: _compile(bench.scratch))
+        source = _SLOW_FSYNC if self.slow_disk else contestant.preloaded
+        if source:
+            library = bench.keep(source, lambda: _compile(source, bench.scratch))
             environment["LD_PRELOAD"] = str(library)
         return environment
 
@@ -68,7 +72,7 @@ class Receive:
         images = self.images(bench)
         extra_s = overhead_s(self.sender, images, self.associations)
         os.sync()  # what was written before costs the next one nothing
-        with started(contestant, bench.scratch, **self.environment(bench)) as run:
+        with started(contestant, bench.scratch, **self.environment(bench, contestant)) as run:
             before = run.usage()
             spent_s = send(self.sender, run.aet, run.port, images, self.associations) - extra_s
             after = run.usage()
@@ -101,14 +105,14 @@ def _ct(full: int) -> Callable[[Bench], Sequence[Image]]:
     return lambda bench: bench.corpora.of(CT, bench.count(full, 16))
 
 
-def _compile(scratch: Path) -> Path:
-    source, library = Path(__file__).with_name("slow_fsync.c"), scratch / "slow_fsync.so"
+def _compile(name: str, scratch: Path) -> Path:
+    source, library = Path(__file__).with_name(name), scratch / f"{name}.so"
     command = [tool("gcc", "gcc"), "-shared", "-fPIC", "-O2", "-o", str(library), str(source)]
     subprocess.run([*command, "-ldl"], check=True)
     return library
 
 
-_ALL = (OURS, STORESCP, STORESCP_B, ORTHANC, PYNETDICOM)
+_ALL = (OURS, STORESCP, STORESCP_B, STORESCP_DURABLE, ORTHANC, PYNETDICOM)
 _SLOW = (OURS, SIMPLE, SIMPLE_PARALLEL)
 ROWS = (
     _row(
@@ -135,7 +139,8 @@ ROWS = (
     ),
     _row(
         "receive-ct-4", "CT, 1,000 of 525 KB, 4 associations",
-        Receive(STORESCU, _ct(1000), 4), OURS, STORESCP_FORK, STORESCP_FORK_B,
+        Receive(STORESCU, _ct(1000), 4),
+        OURS, STORESCP_FORK, STORESCP_FORK_B, STORESCP_FORK_DURABLE,
     ),
     _row(
         "receive-ct-4-raw", "CT, 1,000 of 525 KB, 4 associations, senders that are no bottleneck",
@@ -152,7 +157,7 @@ ROWS = (
     _row(
         "receive-mr", "MR, 2,000 of 131 KB",
         Receive(STORESCU, lambda bench: bench.corpora.of(MR, bench.count(2000))),
-        OURS, STORESCP, STORESCP_B,
+        OURS, STORESCP, STORESCP_B, STORESCP_DURABLE,
     ),
     _row(
         "receive-cr", "CR, 20 of 20 MB",
@@ -162,7 +167,7 @@ ROWS = (
     _row(
         "receive-multi-frame", "multi-frame, 3 of 200 MB",
         Receive(RAW, lambda bench: bench.corpora.of(MULTI_FRAME, bench.count(3, 1)), in_bytes=True),
-        OURS, STORESCP, STORESCP_B, ORTHANC,
+        OURS, STORESCP, STORESCP_B, STORESCP_DURABLE, ORTHANC,
     ),
     _row(
         "receive-mix", "a mix: CT, MR and CR as 11 : 8 : 1, 200 images",

@@ -5,8 +5,8 @@
 Row after row; in each round of a row its contestants take their turns. What was measured is
 written after every row, also when the run is interrupted. Only a run of all rows at full scale
 writes bench/results/; any other goes to standard output, and to FILE if one is named. Progress is
-on standard error. Everything that is started ends with it; needs some 8 GB in the temporary
-directory, on the disk that is to be measured (not a tmpfs).
+on standard error. Everything that is started ends with it; needs 17 GB in the temporary directory,
+on the disk that is to be measured (not a tmpfs): as root for a file system of its own (bench.disk).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import rows_backlog, rows_forward, rows_journal, rows_journey, rows_limits, rows_receive
+from bench.disk import own_disk
 from bench.plots import write_plots
 from bench.report import page
 from bench.rows import Bench, Results, Row
@@ -86,27 +87,29 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     began_s, end = time.monotonic(), "Interrupted: not all was measured."
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name,
-        ExitStack() as stack,
-    ):
-        os.environ["TMPDIR"] = name  # what a daemon leaves when it is killed goes, too
-        bench = Bench(Path(name), stack, args.scale)
+    with own_disk() as (scratch, disk), ExitStack() as stack:
+        os.environ["TMPDIR"] = str(scratch)  # what a daemon leaves when it is killed goes, too
+        tempfile.tempdir = None  # looked up anew
+        bench = Bench(scratch, stack, args.scale)
+        stands_on = f"Everything that is measured stands on {disk}."
         try:
             for row in rows:
                 measure(bench, [row], args.rounds, results)
                 if is_whole:
-                    _write(page(results, ROWS, args.rounds, ["Not finished."]), results)
+                    _write(page(results, ROWS, args.rounds, ["Not finished.", stands_on]), results)
             end = "Everything was measured."
         except SystemExit:
             _say(end)
         # Written before the million files of a backlog are removed, which takes a minute or two.
         minutes = f"{(time.monotonic() - began_s) / 60:.0f} minutes"
         if is_whole:
-            _write(page(results, ROWS, args.rounds, [f"`make bench`, {minutes}. {end}"]), results)
+            _write(
+                page(results, ROWS, args.rounds, [f"`make bench`, {minutes}. {end}", stands_on]),
+                results,
+            )
         else:
             said = f"A part of `make bench`, {minutes}: {' '.join(sys.argv[1:])}. {end}"
-            text = page(results, rows, args.rounds, [said])
+            text = page(results, rows, args.rounds, [said, stands_on])
             print(text, flush=True)
             if args.output is not None:
                 args.output.write_text(text)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 from tackybox.errors import DataError
 from tackybox.item import Item, content_digest, digest_of
+from tackybox.spool.beside import DigestBeside
 from tackybox.spool.durable import SharedSync, start_writing
 from tackybox.spool.entry import Entry, Lane
 
-_START_WRITING_BYTES = 1 << 17
+_START_WRITING_BYTES = 1 << 18
+_LARGE_BYTES = 1 << 21
 
 
 class Blank:
@@ -57,6 +59,7 @@ class Draft:
         self._origin = origin
         self._digest = content_digest(transfer_syntax_uid)
         self._fd: int | None = blank.fd
+        self._beside: DigestBeside | None = None
         self._started_bytes = 0
         self._is_item = False
         self.size_bytes = 0
@@ -69,6 +72,7 @@ class Draft:
 
     def close(self) -> None:
         """Discard it, unless it was accepted."""
+        self._end_beside()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -82,11 +86,15 @@ class Draft:
 
     def write_dataset(self, piece: bytes | memoryview) -> None:
         """Write the next `piece` of the encoded data set."""
+        if self._beside is None and self.size_bytes >= _LARGE_BYTES:
+            with contextlib.suppress(RuntimeError):  # no thread to be had: this one goes on hashing
+                self._beside = DigestBeside(self._digest)
         self._write(piece)
-        self._digest.update(piece)
+        (self._beside or self._digest).update(memoryview(piece))
 
     def accept(self, lane: Lane, sop_instance_uid: str) -> Entry:
         """Make it an item, durable, arrived now; `sop_instance_uid` validated."""
+        self._end_beside()
         item = Item(datetime.now(UTC), self._origin, self._digest.hexdigest(), sop_instance_uid)
         name = item.name
         finished = f"{self._workspace}/{lane}~{name}"
@@ -97,6 +105,12 @@ class Draft:
         os.rename(finished, path)
         self._is_item = True
         return Entry(item, lane, Path(path))
+
+    def _end_beside(self) -> None:
+        """From now on `_digest` has everything."""
+        beside, self._beside = self._beside, None
+        if beside is not None:
+            beside.finish()
 
     def _write(self, piece: bytes | memoryview) -> None:
         fd, left = self._open_fd(), memoryview(piece)

@@ -53,6 +53,32 @@ def test_an_accepted_draft_is_an_item_and_its_workspace_is_empty(spool: Spool) -
     assert entry.path.stat().st_size == draft.size_bytes == len(HEAD) + 350_003
 
 
+@pytest.mark.parametrize("has_thread", [True, False], ids=["beside", "no thread to be had"])
+def test_a_large_one_is_hashed_as_well(
+    spool: Spool, has_thread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = threading.active_count()
+    if not has_thread:
+        monkeypatch.setattr(threading.Thread, "start", refused)
+    with spool.workspace("receiver") as workspace:
+        with spool.draft(workspace, "north", SYNTAX) as draft:
+            draft.write_head(HEAD)
+            for number in range(40):
+                draft.write_dataset(bytes([number]) * 100_000)
+            assert (threading.active_count() > threads) == has_thread
+            entry = draft.accept(Lane.LOW, "1.2.3.4")
+        assert digest_of(entry.path) == entry.item.digest
+        with spool.draft(workspace, "north", SYNTAX) as draft:  # and nothing is left of one that
+            for _ in range(40):  # was given up
+                draft.write_dataset(bytes(100_000))
+        assert not list(workspace.iterdir())
+    assert threading.active_count() == threads
+
+
+def refused(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_a_finished_draft_that_a_killed_process_left_becomes_an_item(spool: Spool) -> None:
     left = killed_before_the_last_rename(spool)
     with spool.workspace("receiver") as workspace:
