@@ -3,7 +3,9 @@
 The archive is the witness, the same for both: what is counted lies between the times at which it
 wrote the first and the last of its files, so that no start-up is in it. The forwarder runs and is
 idle when all images appear at once in her `new/`; then it claims, reads, verifies, sends, settles
-and journals each of them. dcmsend sends the same files from where they lie.
+and journals each of them. dcmsend sends the same files from where they lie; "verifying" is
+the same with SHA-256 over each file before it is sent, as ours has it, by a preloaded library (in
+its CPU is the look at all files before the first is sent, when they are hashed as well).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,8 +35,9 @@ from bench.contestants import (
 )
 from bench.corpora import CT, MR, Image
 from bench.measure import usage
+from bench.preload import preload
 from bench.rows import Bench, Figures, Row
-from bench.senders import DCMSEND, send
+from bench.senders import DCMSEND, DCMSEND_VERIFYING, Sender, send
 from bench.waiting import wait_until
 from tackybox.config import child_environment
 from tackybox.demo.stack import LOOPBACK
@@ -42,6 +46,7 @@ from tackybox.spool import Spool
 
 _MB = 1e6
 _FORWARDER = "mother.forwarder"
+_VERIFYING = ", verifying"
 _SHIPPED_COUNT = 200  # dcmsend makes 22 of them a second then
 
 
@@ -55,7 +60,9 @@ def _measure(
         if contestant == OURS.name:
             cpu_s = _forward(bench, run, images, associations)
         else:
-            cpu_s = _dcmsend(run, images, associations)
+            sender = DCMSEND_VERIFYING if contestant.endswith(_VERIFYING) else DCMSEND
+            environment = {**(sender.environment or {}), **preload(bench, sender.preloaded)}
+            cpu_s = _dcmsend(replace(sender, environment=environment), run, images, associations)
         archive.check(run, images)
         times_s = sorted(
             path.stat().st_mtime_ns / 1e9 for path in (run.directory / "stored").iterdir()
@@ -130,9 +137,9 @@ def forwarder(spool: Spool, archive: Run, associations: int) -> Iterator[subproc
         stop(process)
 
 
-def _dcmsend(archive: Run, images: Sequence[Image], associations: int) -> float:
+def _dcmsend(sender: Sender, archive: Run, images: Sequence[Image], associations: int) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    send(DCMSEND, archive.aet, archive.port, images, associations)
+    send(sender, archive.aet, archive.port, images, associations)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -146,7 +153,7 @@ def _row(name: str, title: str, associations: int, peer: str, rounds: int | None
         title,
         f"the archive is {archive.name} {sees}; images less one, divided by the time between the "
         "first and the last file that it wrote; CPU is the sender's, of ours without its start",
-        (OURS.name, peer),
+        (OURS.name, peer) if shipped else (OURS.name, peer, f"{peer}{_VERIFYING}"),
         partial(_measure, associations, {} if shipped else NODELAY),
         rounds,
     )

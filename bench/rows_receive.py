@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.contestants import (
     NODELAY,
@@ -23,9 +21,9 @@ from bench.contestants import (
     STORESCP_FORK_DURABLE,
     Contestant,
     started,
-    tool,
 )
 from bench.corpora import CR, CT, MR, MULTI_FRAME, Image
+from bench.preload import preload
 from bench.rows import Bench, Figures, Row
 from bench.senders import DCMSEND, RAW, STORESCU, STORESCU_SHIPPED, Sender, overhead_s, send
 
@@ -48,10 +46,7 @@ class Receive:
         """The receiver's, beside the usual one."""
         environment = dict(NODELAY) if self.nodelay else {}
         source = _SLOW_FSYNC if self.slow_disk else contestant.preloaded
-        if source:
-            library = bench.keep(source, lambda: _compile(source, bench.scratch))
-            environment["LD_PRELOAD"] = str(library)
-        return environment
+        return environment | preload(bench, source)
 
     def told(self) -> str:
         """What is sent by whom, and what is timed."""
@@ -103,13 +98,6 @@ def _row(
 
 def _ct(full: int) -> Callable[[Bench], Sequence[Image]]:
     return lambda bench: bench.corpora.of(CT, bench.count(full, 16))
-
-
-def _compile(name: str, scratch: Path) -> Path:
-    source, library = Path(__file__).with_name(name), scratch / f"{name}.so"
-    command = [tool("gcc", "gcc"), "-shared", "-fPIC", "-O2", "-o", str(library), str(source)]
-    subprocess.run([*command, "-ldl"], check=True)
-    return library
 
 
 _ALL = (OURS, STORESCP, STORESCP_B, STORESCP_DURABLE, ORTHANC, PYNETDICOM)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.contestants import NODELAY, BenchError, tool
@@ -33,6 +33,7 @@ class Sender:
     program: str
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] | None = None
+    preloaded: str = ""  # a C source beside this file, into the sender
 
     def command(self, aet: str, port: int, paths: Sequence[Path]) -> list[str]:
         """The command line that sends `paths`."""
@@ -47,6 +48,8 @@ RAW = Sender("raw sender", "raw")
 STORESCU = Sender("storescu with TCP_NODELAY", "storescu", environment=NODELAY)
 STORESCU_SHIPPED = Sender("storescu as shipped", "storescu")
 DCMSEND = Sender("dcmsend with TCP_NODELAY", "dcmsend", ("-ma",), NODELAY)
+# What it costs DCMTK to know what it sends, as we do.
+DCMSEND_VERIFYING = replace(DCMSEND, preloaded="hash_opened.c")
 
 
 def send(

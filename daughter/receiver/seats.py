@@ -40,6 +40,10 @@ class Seats:
         with self._lock:
             self._set(worker, self._get(worker) - 1)
 
+    def fewest(self) -> int:
+        """How many the worker with the fewest has."""
+        return min(map(self._get, range(self._workers)))
+
     def _get(self, worker: int) -> int:
         return int(_COUNTER.unpack_from(self._counters, worker * _COUNTER.size)[0])
 

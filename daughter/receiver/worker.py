@@ -28,6 +28,9 @@ _BEAT_S = 5.0
 _PREDECESSOR_S = 2.0
 _LISTEN_AGAIN_S = 0.05
 _FINISH_S = 20.0  # below the supervisor's patience
+# Associations are dealt out evenly while they are few: two that share a worker share a core.
+_FEW = 8
+_AFTER_YOU_S = 0.005
 _UNSEATED = 256  # connections beyond the associations allowed: they may yet be rejected politely
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -82,6 +85,8 @@ class Worker:
         self._finish()
 
     def _accept(self) -> None:
+        if self._seats.fewest() < len(self._associations) <= _FEW:
+            time.sleep(_AFTER_YOU_S)  # if no other worker takes it meanwhile, this one does
         try:
             sock, address = self._listener.accept()
         except OSError as error:  # another worker was faster, or the caller has gone

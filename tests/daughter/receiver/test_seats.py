@@ -25,3 +25,10 @@ def test_what_a_forked_worker_takes_the_others_see() -> None:
     assert not seats.take(0)
     seats.begin(1)  # its successor
     assert seats.take(1)
+
+
+def test_the_worker_with_the_fewest_is_known() -> None:
+    seats = Seats(9, workers=2)
+    assert seats.fewest() == 0
+    assert seats.take(1) and seats.fewest() == 0
+    assert seats.take(0) and seats.take(0) and seats.fewest() == 1
