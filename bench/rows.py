@@ -90,7 +90,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Goal:
-    """A line of the issue's table: the ratio `ours`/`theirs`, or `ours` itself if that is None."""
+    """A line of the issue's table: the ratio `ours`/`theirs`, or `ours` itself if that is None.
+
+    With nothing asked for it is there to compare: against a peer that does what we do.
+    """
 
     what: str
     against: str
@@ -106,9 +109,16 @@ class Goal:
         unit = "×" if self.theirs is not None else ""
         if self.plus is not None:
             return f"at most +{self.plus:g}"
+        if not self.is_asked:
+            return ""
         text = f"≥ {self.at_least:g}{unit}" if self.at_least is not None else ""
         text = text or f"≤ {self.at_most:g}{unit}"
         return f"{text}, {self.aim}" if self.aim else text
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is anything to reach."""
+        return (self.at_least, self.at_most, self.plus) != (None, None, None)
 
     def is_reached(self, value: float) -> bool:
         """Whether `value` of `compare` is what the issue asks for."""
