@@ -42,7 +42,7 @@ def page(results: Results, rows: Sequence[Row], rounds: int, notes: Sequence[str
         "",
         *notes,
         "",
-        f"Medians (least to most) of up to {rounds} rounds; in each round the contestants of a row",
+        f"Medians (least to most) of {rounds} rounds; in each round the contestants of a row",
         "take turns, one after the other. Senders, receivers, relay and archive share this one",
         "machine and its loopback, so a fast receiver is held back by its sender's CPU time.",
         "",

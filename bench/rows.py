@@ -69,14 +69,13 @@ Figures = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Row:
-    """`counted` says exactly what the figures are; at most `rounds` repetitions if it is set."""
+    """`counted` says exactly what the figures are."""
 
     name: str
     title: str
     counted: str
     contestants: tuple[str, ...]
     measure: Callable[[Bench, str], Figures]
-    rounds: int | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,5 @@ ROWS = (
         "20,000 events a step, one process each; CPU for each event",
         (OURS.name,),
         _measure,
-        rounds=3,
     ),
 )

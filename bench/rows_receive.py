@@ -82,9 +82,7 @@ class Receive:
         }
 
 
-def _row(
-    name: str, title: str, way: Receive, *contestants: Contestant, rounds: int | None = None
-) -> Row:
+def _row(name: str, title: str, way: Receive, *contestants: Contestant) -> Row:
     by_name = {contestant.name: contestant for contestant in contestants}
     return Row(
         name,
@@ -92,7 +90,6 @@ def _row(
         way.told(),
         tuple(by_name),
         lambda bench, contestant: way.measure(bench, by_name[contestant]),
-        rounds,
     )
 
 
@@ -114,16 +111,15 @@ ROWS = (
         "CT, 100 of 525 KB, sender as shipped, receivers with TCP_NODELAY",
         Receive(STORESCU_SHIPPED, _ct(100)),
         OURS, STORESCP,
-        rounds=3,
     ),
     _row("receive-ct", "CT, 1,000 of 525 KB", Receive(STORESCU, _ct(1000)), *_ALL),
     _row(
         "receive-ct-dcmsend", "CT, 1,000 of 525 KB, another sender",
-        Receive(DCMSEND, _ct(1000)), OURS, STORESCP, STORESCP_B, rounds=3,
+        Receive(DCMSEND, _ct(1000)), OURS, STORESCP, STORESCP_B,
     ),
     _row(
         "receive-ct-raw", "CT, 1,000 of 525 KB, a sender that is no bottleneck",
-        Receive(RAW, _ct(1000)), OURS, STORESCP, STORESCP_B, rounds=3,
+        Receive(RAW, _ct(1000)), OURS, STORESCP, STORESCP_B,
     ),
     _row(
         "receive-ct-4", "CT, 1,000 of 525 KB, 4 associations",
@@ -132,7 +128,7 @@ ROWS = (
     ),
     _row(
         "receive-ct-4-raw", "CT, 1,000 of 525 KB, 4 associations, senders that are no bottleneck",
-        Receive(RAW, _ct(1000), 4), OURS, STORESCP_FORK, STORESCP_FORK_B, rounds=3,
+        Receive(RAW, _ct(1000), 4), OURS, STORESCP_FORK, STORESCP_FORK_B,
     ),
     _row(
         "receive-slow-1", "CT, 200 of 525 KB, each fsync takes 5 ms longer",
@@ -150,7 +146,7 @@ ROWS = (
     _row(
         "receive-cr", "CR, 20 of 20 MB",
         Receive(STORESCU, lambda bench: bench.corpora.of(CR, bench.count(20, 2)), in_bytes=True),
-        OURS, STORESCP, STORESCP_B, rounds=3,
+        OURS, STORESCP, STORESCP_B,
     ),
     _row(
         "receive-multi-frame", "multi-frame, 3 of 200 MB",
@@ -160,6 +156,6 @@ ROWS = (
     _row(
         "receive-mix", "a mix: CT, MR and CR as 11 : 8 : 1, 200 images",
         Receive(STORESCU, lambda bench: bench.corpora.mix(bench.count(200, 20)), in_bytes=True),
-        OURS, STORESCP, STORESCP_B, rounds=3,
+        OURS, STORESCP, STORESCP_B,
     ),
 )  # fmt: skip

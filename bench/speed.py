@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import rows_backlog, rows_forward, rows_journal, rows_journey, rows_limits, rows_receive
+from bench.contestants import BenchError
 from bench.disk import own_disk
 from bench.plots import write_plots
 from bench.report import page
@@ -41,7 +42,7 @@ _RESULTS = Path(__file__).with_name("results")
 def measure(bench: Bench, rows: Sequence[Row], rounds: int, results: Results) -> None:
     """All of `rows` into `results`; what fails is noted there and costs only its own figures."""
     for row in rows:
-        for number in range(min(rounds, row.rounds or rounds)):
+        for number in range(rounds):
             for contestant in row.contestants:
                 began_s = time.monotonic()
                 try:
@@ -96,20 +97,18 @@ def main() -> int:
             for row in rows:
                 measure(bench, [row], args.rounds, results)
                 if is_whole:
-                    _write(page(results, ROWS, args.rounds, ["Not finished.", stands_on]), results)
+                    _write(page(results, rows, args.rounds, ["Not finished.", stands_on]), results)
             end = "Everything was measured."
         except SystemExit:
             _say(end)
         # Written before the million files of a backlog are removed, which takes a minute or two.
         minutes = f"{(time.monotonic() - began_s) / 60:.0f} minutes"
+        which = "" if is_whole else f" {' '.join(sys.argv[1:])}"
+        said = [f"`make bench`{which}, {minutes}. {end}", stands_on]
+        text = page(results, rows, args.rounds, said)
         if is_whole:
-            _write(
-                page(results, ROWS, args.rounds, [f"`make bench`, {minutes}. {end}", stands_on]),
-                results,
-            )
+            _write(text, results)
         else:
-            said = f"A part of `make bench`, {minutes}: {' '.join(sys.argv[1:])}. {end}"
-            text = page(results, rows, args.rounds, [said, stands_on])
             print(text, flush=True)
             if args.output is not None:
                 args.output.write_text(text)
@@ -123,4 +122,7 @@ def _write(text: str, results: Results) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BenchError as error:
+        sys.exit(f"bench: {error}")

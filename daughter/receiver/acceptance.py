@@ -97,8 +97,8 @@ class Reception:
     """One data set on its way in: any number of `write`, then `finish`, `tell` once it is answered;
     `close` in any case.
 
-    Memory is that of the data set's beginning, whatever its length. What can't be taken is read to
-    its end all the same and refused with a status.
+    Memory is that of the data set's beginning, whatever its length, and 1 MiB more for a large one.
+    What can't be taken is read to its end all the same and refused with a status.
     """
 
     def __init__(

@@ -34,9 +34,9 @@ def test_a_failure_costs_only_its_own_figures_and_is_told(bench: Bench):
             raise OSError("it broke\nhere")
         return {"seconds": 1.0}
 
-    row = Row("row", "title", "counted", ("a", "b"), measure, rounds=1)
+    row = Row("row", "title", "counted", ("a", "b"), measure)
     results = Results()
-    speed.measure(bench, [row], 5, results)
+    speed.measure(bench, [row], 1, results)
     assert results.failures == ["row, a: it broke here"]
     assert results.get(Key("row", "b", "seconds")) == [1.0]
     assert "- row, a: it broke here" in speed.page(results, [row], 5, [])
