@@ -358,23 +358,6 @@ def test_several_workers_share_one_port(tmp_path: Path) -> None:
         assert all(digest_of(path) == Item.parse(path.name).digest for path in files)
 
 
-def test_associations_that_come_together_are_dealt_out_to_all_workers(tmp_path: Path) -> None:
-    with receiving(tmp_path, workers=2) as receiver, contextlib.ExitStack() as ending:
-        # Each its main thread and its journal's; no longer the connection that saw it listen.
-        wait_until(lambda: threads_of_workers(receiver) == [2, 2], "both workers are idle")
-        for _ in range(4):
-            association = AE("SENDER").associate(
-                LOOPBACK, receiver.port, ae_title="RELAY", contexts=[build_context(CT, IMPLICIT_LE)]
-            )
-            assert association.is_established
-            ending.callback(association.release)
-        assert threads_of_workers(receiver) == [4, 4]
-
-
-def threads_of_workers(receiver: Receiver) -> list[int]:
-    return [len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in workers_of(receiver)]
-
-
 def test_a_killed_worker_costs_its_associations_and_nothing_else(tmp_path: Path) -> None:
     with receiving(tmp_path, workers=1, max_associations=1) as receiver:
         assoc = AE("HELD").associate(
