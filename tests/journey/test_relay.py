@@ -10,7 +10,7 @@ import pytest
 
 from mysql_utilities.events import Event, Kind
 from tackybox.demo.phantom import write_ct_study
-from tackybox.demo.stack import LOOPBACK, Daughter, Stack
+from tackybox.demo.stack import LOOPBACK, Daughter, Mother, Stack
 from tests.journey.conftest import count, digests, events, files, kill_inbox, waiting
 from tests.peers import orthanc, require, storescp, wait_until, wheel_files
 
@@ -28,6 +28,16 @@ def send(daughter: Daughter, *paths: Path, tool: str = "storescu") -> None:
 
 def drained(daughter: Daughter) -> bool:
     return not waiting(daughter.spool)
+
+
+def stored_once(count: int, *mothers: Mother) -> None:
+    """Each of `count` items is on record as stored, once; the record follows the archive's file."""
+
+    def stored() -> list[str]:
+        return [e.item for m in mothers for e in events(m.spool) if e.kind == Kind.STORED]
+
+    wait_until(lambda: len(stored()) >= count, "all are on record as stored")
+    assert len(stored()) == len(set(stored())) == count
 
 
 def test_a_study_arrives_and_both_spools_are_empty_again(stack: Stack) -> None:
@@ -56,8 +66,7 @@ def test_every_item_goes_once_to_each_of_two_mothers(stack: Stack) -> None:
         assert digests(files(directory)) == digests(paths)
     wait_until(lambda: drained(daughter), "the daughter's spool is empty")
     for mother in mothers:
-        stored = [e.item for e in events(mother.spool) if e.kind == Kind.STORED]
-        assert len(stored) == len(set(stored)) == 10
+        stored_once(10, mother)
 
 
 def test_when_the_first_alternative_is_killed_the_second_gets_everything(stack: Stack) -> None:
@@ -72,8 +81,7 @@ def test_when_the_first_alternative_is_killed_the_second_gets_everything(stack: 
     send(daughter, *paths[10:])
     wait_until(lambda: len(files(archive)) == 20, "the second mother took over")
     assert digests(files(archive)) == digests(paths)
-    stored = [e.item for m in mothers for e in events(m.spool) if e.kind == Kind.STORED]
-    assert len(stored) == len(set(stored)) == 20
+    stored_once(20, *mothers)
 
 
 def test_an_archive_that_is_down_gets_no_c_store_until_it_answers_c_echo(stack: Stack) -> None:
