@@ -153,7 +153,8 @@ def test_every_file_of_the_wheels_reaches_dcmtk_and_orthanc_unchanged(stack: Sta
             return received + refused == answered and len(done()) == 2 * received > 160
 
         wait_until(settled, "everything is delivered or in quarantine", timeout_s=120)
-        assert count(mother.spool, Kind.LANDED) == count(daughter.spool, Kind.RECEIVED)
+        received = count(daughter.spool, Kind.RECEIVED)
+        wait_until(lambda: count(mother.spool, Kind.LANDED) == received, "each is on record there")
         settled_in = {"quarantine", "done"}  # done: this archive has it, another has not
         assert all(settled_in & set(path.parts) for path in waiting(mother.spool))
         for event in done():
