@@ -18,9 +18,9 @@ static void verify(const char *path)
 {
     struct stat found;
     unsigned char digest[32];
-    int fd = open(path, O_RDONLY);
-    if (fd < 0 || fstat(fd, &found) || !S_ISREG(found.st_mode))
+    if (stat(path, &found) || !S_ISREG(found.st_mode))
         return;
+    int fd = open(path, O_RDONLY);
     unsigned char *content = malloc(found.st_size);
     if (content && read(fd, content, found.st_size) == found.st_size)
         SHA256(content, found.st_size, digest);

@@ -196,7 +196,9 @@ def _pushed_per_s(journal: Path, count: int) -> float:
     if store is None:
         raise BenchError("the daughter has no journal")
     query = "SELECT at FROM event WHERE kind = 'PUSHED' ORDER BY at LIMIT :least"
-    times = [datetime.fromisoformat(at) for (at,) in store.rows(query, {"least": _least(count)})]
+    with store:
+        found = store.rows(query, {"least": _least(count)})
+    times = [datetime.fromisoformat(at) for (at,) in found]
     return (len(times) - 1) / (times[-1] - times[0]).total_seconds()
 
 

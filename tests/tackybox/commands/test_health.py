@@ -62,10 +62,9 @@ def test_a_frozen_receiver_is_not_healthy(boxes: tuple[Daughter, Mother]) -> Non
     receiver = boxes[0].receiver
     assert receiver.process is not None
     pid = receiver.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children")
     # Its port takes connections before its workers are forked, and which are there then varies.
     wait_until(lambda: health(receiver, "daughter.receiver").returncode == 0, "it is healthy")
-    workers = children.read_text().split()
+    workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     assert workers
     for worker in workers:
         os.kill(int(worker), signal.SIGSTOP)
