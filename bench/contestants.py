@@ -182,18 +182,18 @@ STORESCP = Contestant("DCMTK storescp", False, _storescp(), _files)
 STORESCP_B = Contestant("DCMTK storescp +B", False, _storescp("+B"), _files)
 STORESCP_FORK = Contestant("DCMTK storescp --fork", False, _storescp("--fork"), _files)
 STORESCP_FORK_B = Contestant("DCMTK storescp --fork +B", False, _storescp("--fork", "+B"), _files)
-# What it costs DCMTK to promise what we do, but for the digest.
-STORESCP_DURABLE = Contestant(
-    "DCMTK storescp +B, made durable", False, _storescp("+B"), _files,
-    preloaded="durable_close.c",
+# What it costs DCMTK to promise what we do.
+STORESCP_PROMISING = Contestant(
+    "DCMTK storescp +B, with our promise", False, _storescp("+B"), _files,
+    preloaded="keep_promise.c",
 )  # fmt: skip
-STORESCP_FORK_DURABLE = Contestant(
-    "DCMTK storescp --fork +B, made durable", False, _storescp("--fork", "+B"), _files,
-    preloaded="durable_close.c",
+STORESCP_FORK_PROMISING = Contestant(
+    "DCMTK storescp --fork +B, with our promise", False, _storescp("--fork", "+B"), _files,
+    preloaded="keep_promise.c",
 )  # fmt: skip
 ORTHANC = Contestant("Orthanc", False, _orthanc, _orthanc_holds)
 PYNETDICOM = Contestant("pynetdicom storescp", False, _pynetdicom, _files)
-# Ours, with each item made durable by itself, the plain way; bench/simple_receiver.py.
+# Ours, with each item with our promise by itself, the plain way; bench/simple_receiver.py.
 SIMPLE = Contestant("simplest correct order", True, _module("bench.simple_receiver"), OURS.held)
 SIMPLE_PARALLEL = Contestant(
     "the same, items side by side", True, _module("bench.simple_receiver"), OURS.held,
@@ -201,15 +201,15 @@ SIMPLE_PARALLEL = Contestant(
 )  # fmt: skip
 
 GUARANTEES = {
-    OURS.name: "file and directory entry are durable: fsync of both",
+    OURS.name: "content is hashed, file and directory entry are durable: fsync of both",
     SIMPLE.name: "the same, by fsync file, rename, fsync directory, one item after the other",
     SIMPLE_PARALLEL.name: "the same order for each item, without a lock around it",
     STORESCP.name: "nothing: the file is in the kernel's cache; data sets are decoded and encoded",
     STORESCP_B.name: "nothing: the file is in the kernel's cache; bytes kept as they came",
     STORESCP_FORK.name: "nothing: the file is in the kernel's cache; a process per association",
     STORESCP_FORK_B.name: "nothing: the same, bytes kept as they came",
-    STORESCP_DURABLE.name: "file and directory entry are durable: a preloaded fsync of both",
-    STORESCP_FORK_DURABLE.name: "the same; a process per association",
+    STORESCP_PROMISING.name: "content is hashed, file and directory entry are durable: preloaded",
+    STORESCP_FORK_PROMISING.name: "the same; a process per association",
     ORTHANC.name: "the file's content is durable (fdatasync); directory entry and index are not",
     PYNETDICOM.name: "nothing: the file is in the kernel's cache",
 }

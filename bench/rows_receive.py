@@ -15,10 +15,10 @@ from bench.contestants import (
     SIMPLE_PARALLEL,
     STORESCP,
     STORESCP_B,
-    STORESCP_DURABLE,
     STORESCP_FORK,
     STORESCP_FORK_B,
-    STORESCP_FORK_DURABLE,
+    STORESCP_FORK_PROMISING,
+    STORESCP_PROMISING,
     Contestant,
     started,
 )
@@ -97,7 +97,7 @@ def _ct(full: int) -> Callable[[Bench], Sequence[Image]]:
     return lambda bench: bench.corpora.of(CT, bench.count(full, 16))
 
 
-_ALL = (OURS, STORESCP, STORESCP_B, STORESCP_DURABLE, ORTHANC, PYNETDICOM)
+_ALL = (OURS, STORESCP, STORESCP_B, STORESCP_PROMISING, ORTHANC, PYNETDICOM)
 _SLOW = (OURS, SIMPLE, SIMPLE_PARALLEL)
 ROWS = (
     _row(
@@ -124,7 +124,7 @@ ROWS = (
     _row(
         "receive-ct-4", "CT, 1,000 of 525 KB, 4 associations",
         Receive(STORESCU, _ct(1000), 4),
-        OURS, STORESCP_FORK, STORESCP_FORK_B, STORESCP_FORK_DURABLE,
+        OURS, STORESCP_FORK, STORESCP_FORK_B, STORESCP_FORK_PROMISING,
     ),
     _row(
         "receive-ct-4-raw", "CT, 1,000 of 525 KB, 4 associations, senders that are no bottleneck",
@@ -141,7 +141,7 @@ ROWS = (
     _row(
         "receive-mr", "MR, 2,000 of 131 KB",
         Receive(STORESCU, lambda bench: bench.corpora.of(MR, bench.count(2000))),
-        OURS, STORESCP, STORESCP_B, STORESCP_DURABLE,
+        OURS, STORESCP, STORESCP_B, STORESCP_PROMISING,
     ),
     _row(
         "receive-cr", "CR, 20 of 20 MB",
@@ -151,7 +151,7 @@ ROWS = (
     _row(
         "receive-multi-frame", "multi-frame, 3 of 200 MB",
         Receive(RAW, lambda bench: bench.corpora.of(MULTI_FRAME, bench.count(3, 1)), in_bytes=True),
-        OURS, STORESCP, STORESCP_B, STORESCP_DURABLE, ORTHANC,
+        OURS, STORESCP, STORESCP_B, STORESCP_PROMISING, ORTHANC,
     ),
     _row(
         "receive-mix", "a mix: CT, MR and CR as 11 : 8 : 1, 200 images",

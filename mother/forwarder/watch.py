@@ -6,7 +6,12 @@ none on some network file systems; who waits for the bell also looks by itself e
 
 from __future__ import annotations
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 
 from tackybox import logs
@@ -30,7 +35,11 @@ def watch(spool: Spool) -> None:
     ringer = _Ringer(spool)
     try:
         for lane in Lane:
-            observer.schedule(ringer, str(spool.root / "new" / lane))
+            # The kernel keeps all else to itself: that fan-out opens and reads each item.
+            observer.schedule(
+                ringer, str(spool.root / "new" / lane),
+                event_filter=[FileCreatedEvent, FileMovedEvent],
+            )  # fmt: skip
         observer.start()  # a daemon thread
     except OSError as error:  # no watch or instance left: fs.inotify.max_user_watches
         logs.get("watch").warning("can't watch, rescans only", exc=error)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.goals import GOALS
+from bench.goals import GOALS, LIMITS
 from bench.report import page
 from bench.rows import METRICS, Goal, Key, Results, figure, spread
 from bench.rows_journey import percentile
@@ -51,7 +51,7 @@ def test_what_was_not_measured_is_neither_reached_nor_missed():
 
 def test_every_goal_names_figures_that_its_row_can_have():
     rows = {row.name: row for row in ROWS}
-    for goal in GOALS:
+    for goal in (*GOALS, *LIMITS):
         for key in (goal.ours, goal.theirs):
             if key is not None:
                 assert key.contestant in rows[key.row].contestants, key
@@ -78,3 +78,12 @@ def test_spread_says_least_and_most():
 @pytest.mark.parametrize(("share", "found"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.001, 1)])
 def test_percentile_is_the_nearest_rank(share: float, found: int):
     assert percentile(range(1, 101), share) == found
+
+
+def test_limits_ask_of_a_promising_peer_what_is_asked_of_us():
+    assert {goal.what for goal in LIMITS} < {goal.what for goal in GOALS}
+    for goal in LIMITS:
+        assert goal.is_asked
+        assert goal.ours.contestant.endswith(("with our promise", "verifying"))
+        assert goal.theirs is not None
+        assert goal.theirs.contestant != goal.ours.contestant
