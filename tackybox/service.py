@@ -178,6 +178,7 @@ class _Supervisor:
     log: logs.Log
     grace_s: float
     pulse: Pulse | None
+    together: bool
     parent_pid: int = field(default_factory=os.getpid)
 
     def run(self) -> None:
@@ -189,6 +190,8 @@ class _Supervisor:
                         self.start(child)
                 self.stop.wait(self.until_next_start_s())
                 self.reap()
+                if self.together and len(self.alive()) < len(self.children):
+                    return
         finally:
             self.end()
 
@@ -276,8 +279,12 @@ def supervise(
     *,
     grace_s: float = 25.0,
     pulse: Pulse | None = None,
+    together: bool = False,
 ) -> int:
     """Keep one forked child per entry running until `stop`; then end them all and return 0.
+
+    With `together` one that ends takes the others with it, and EX_SOFTWARE is returned: for
+    children that can't be started again one by one.
 
     `stop` is `on_signals()`'s. Each child calls its function with a Stop of its own. A child that
     ends, by itself too, is started again after a wait that grows from 1 s to 30 s and is short
@@ -291,10 +298,10 @@ def supervise(
     ]
     before = signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
-        _Supervisor(workers, stop, log, grace_s, pulse).run()
+        _Supervisor(workers, stop, log, grace_s, pulse, together).run()
     finally:
         signal.signal(signal.SIGCHLD, before)
-    return 0
+    return 0 if stop.is_set() else EX_SOFTWARE
 
 
 def die_with_parent(parent_pid: int) -> None:

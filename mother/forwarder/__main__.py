@@ -3,10 +3,12 @@ with a port of ours, a child that takes the archives' reports on storage commitm
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
 
+from mother.forwarder.board import Board
 from mother.forwarder.courier import Courier
 from mother.forwarder.proving import encoded
 from mother.forwarder.watch import watch
@@ -19,7 +21,9 @@ from tackybox.dimse.reporting import Host, serve
 from tackybox.pulse import Pulse
 from tackybox.reasons import Reason
 from tackybox.service import Stop
-from tackybox.spool import BOX, Entry, Receipt, ReceiptKind, ReceiptLog, Reports, Spool
+from tackybox.spool import BOX, Entry, Outlet, Receipt, ReceiptKind, ReceiptLog, Reports, Spool
+
+_GRACE_S = 20.0  # below that of the forwarder's own children
 
 
 def run() -> int:
@@ -71,9 +75,32 @@ def _carry(config: MotherConfig, group: ArchiveGroup, spool: Spool, stop: Stop) 
     with (
         spool.work_outlet(group.name, config.backoff_cap_s) as outlet,
         spool.workspace(f"convert.{group.name}") as workspace,
-        Recorder(spool.journal, config.name) as recorder,
     ):
-        Courier(config, group, spool, outlet, workspace, recorder, stop).run()
+        log = logs.get("forwarder")
+        if items := outlet.recover():
+            log.info("put back after an abrupt end", outlet=outlet.name, items=items)
+        board = Board(outlet, config.associations, len(os.sched_getaffinity(0)))
+
+        def deliver(number: int, stop: Stop) -> None:
+            mine = outlet
+            if number:
+                mine = Outlet(spool.root, group.name, config.backoff_cap_s, renews=False)
+            with Recorder(spool.journal, config.name) as recorder:
+                Courier(config, group, spool, mine, workspace, recorder, stop, board, number).run()
+
+        if board.processes == 1:
+            deliver(0, stop)
+            return
+        name = f"courier {group.name}"
+        couriers = {
+            f"{name} {number + 1}" if number else name: partial(deliver, number)
+            for number in range(board.processes)
+        }
+        pulse = Pulse(spool.root, "forwarder")
+        # Together: what one had in hand is put back when none has anything in hand.
+        sys.exit(service.supervise(
+            couriers, stop, log, grace_s=_GRACE_S, pulse=pulse, together=True
+        ))  # fmt: skip
 
 
 def _take_reports(config: MotherConfig, port: int, spool: Spool, stop: Stop) -> None:

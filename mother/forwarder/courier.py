@@ -13,11 +13,12 @@ import threading
 from functools import partial
 from pathlib import Path
 
+from mother.forwarder.board import Board
 from mother.forwarder.delivery import Carrier
 from mother.forwarder.losses import Losses
 from mother.forwarder.openings import Openings
 from mother.forwarder.preparation import Preparation
-from mother.forwarder.presence import Presence
+from mother.forwarder.presence import HelpersPresence, Presence
 from mother.forwarder.proving import Proving
 from mother.forwarder.settlement import Settlement
 from mother.forwarder.width import Width
@@ -30,7 +31,10 @@ _REST_AFTER_S = 5.0
 
 
 class Courier:
-    """Delivers the items of `outlet` to `group`, with the files it makes in `workspace`."""
+    """Delivers the items of `outlet` to `group`, with the files it makes in `workspace`.
+
+    `number` says which of its processes this is: the first, or one that helps (`board`).
+    """
 
     def __init__(
         self,
@@ -41,32 +45,39 @@ class Courier:
         workspace: Path,
         recorder: Recorder,
         stop: Stop,
+        board: Board,
+        number: int,
     ) -> None:
         self._config = config
         self._outlet = outlet
         self._workspace = workspace
         self._stop = stop
-        self._presence = Presence(config, group, recorder)
+        self._board = board
+        self._number = number
+        self._leading = None if number else Presence(config, group, recorder, board)
+        self._presence = self._leading or HelpersPresence(group, board)
         self._proving = Proving(config, group, outlet, Reports(spool.root), stop)
         self._settlement = Settlement(config, spool, outlet, recorder, self._proving.must_prove)
         self._losses = Losses()
         self._look = threading.Condition()
         self._openings = Openings(self._look)
-        self._width = Width(config.associations)
+        self._share = board.share(number)
+        self._width = Width(self._share)
         self._carriers: list[Carrier] = []
-        self._busy = [False] * config.associations
+        self._busy = [False] * self._share
         self._rings = 0
         self._failure: Exception | None = None
 
     def run(self) -> None:
         """Deliver until told to stop. Raises what a thread failed with (the disk, most likely)."""
-        self._settlement.recover()
-        numbers = range(self._config.associations)
+        numbers = range(self._share)
         self._carriers = [self._carrier(number) for number in numbers]
-        threads = [
-            threading.Thread(target=self._ask, name="presence"),
-            threading.Thread(target=self._prove, name="proving"),
-        ]
+        threads = []
+        if self._leading is not None:
+            self._settlement.recover()
+            ask = partial(self._ask, self._leading)
+            threads.append(threading.Thread(target=ask, name="presence"))
+            threads.append(threading.Thread(target=self._prove, name="proving"))
         for number in numbers:
             work = partial(self._carry_all, number)
             threads.append(threading.Thread(target=work, name=f"carrier-{number}"))
@@ -75,23 +86,26 @@ class Courier:
         try:
             while not self._stop.is_set():
                 self._wake_carriers()
-                self._outlet.bell.wait(self._config.rescan_interval_s, self._stop)
+                bell = self._board.bell(self._number)
+                if bell.wait(self._config.rescan_interval_s, self._stop):
+                    self._board.heard()
         finally:
             self._stop.set()
             self._wake_carriers()
-            self._presence.wake()
+            if self._leading is not None:
+                self._leading.wake()
             for thread in threads:
                 thread.join()
             self._settlement.sign()
         if self._failure is not None:
             raise self._failure
 
-    def _ask(self) -> None:
+    def _ask(self, presence: Presence) -> None:
         try:
             while not self._stop.is_set():
-                self._presence.check()
+                presence.check()
                 self._wake_carriers()
-                self._presence.wait()
+                presence.wait()
         except Exception as error:  # whatever it is: the main loop raises it
             self._failure = error
             self._stop.set()
@@ -116,7 +130,7 @@ class Courier:
             self._stop,
             partial(self._is_needed, number),
             lambda: len(self._held()),
-            self._wake_carriers,
+            self._wake_all,
         )
 
     def _carry_all(self, number: int) -> None:
@@ -136,11 +150,14 @@ class Courier:
         return [number for number, one in enumerate(self._carriers) if one.is_associated]
 
     def _is_needed(self, number: int) -> bool:
-        """Those that hold an association go first, as many as pay.
+        """Whether carrier `number` is to take an item.
 
-        A further one helps only while they are busy: what they can do alone needs no other
-        association, which an archive that serves one at a time would keep waiting.
+        None where this process only helps, and is not called. Those that hold an association go
+        first, as many as pay. A further one helps only while they are busy: what they can do alone
+        needs no other association, which an archive that serves one at a time would keep waiting.
         """
+        if not self._board.is_called(self._number):
+            return False
         held = self._held()
         if number in held:
             return held.index(number) < self._width.current
@@ -154,6 +171,7 @@ class Courier:
         address = self._presence.current
         if address is not None and carrier.take(address):
             self._set_busy(number, True)
+            self._call_helpers()
             carrier.deliver(address)
             return
         self._set_busy(number, False)
@@ -172,6 +190,14 @@ class Courier:
                 _REST_AFTER_S,
             )
 
+    def _call_helpers(self) -> None:
+        """If there are any, this process does all that it may, and the archive may have room."""
+        if self._number or self._board.processes == 1 or self._width.is_refused:
+            return
+        held = self._held()
+        if len(held) >= self._width.current and all(self._busy[one] for one in held):
+            self._board.call()
+
     def _set_busy(self, number: int, busy: bool) -> None:
         if self._busy[number] == busy:
             return
@@ -180,6 +206,12 @@ class Courier:
             self._wake_carriers()
         else:
             self._width.idle()
+
+    def _wake_all(self) -> None:
+        """What a helper has put back, the first one takes."""
+        self._wake_carriers()
+        if self._number:
+            self._board.bell(0).ring()
 
     def _wake_carriers(self) -> None:
         with self._look:

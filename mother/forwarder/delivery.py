@@ -10,6 +10,7 @@ set aside with its own due time.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from pathlib import Path
 from mother.forwarder.losses import Losses
 from mother.forwarder.openings import Openings
 from mother.forwarder.preparation import Preparation, Ready
-from mother.forwarder.presence import Presence
+from mother.forwarder.presence import HelpersPresence, Presence
 from mother.forwarder.settlement import Case, Settlement, Stored
 from mother.forwarder.width import Width
 from tackybox import logs, statuses
@@ -56,7 +57,7 @@ class Carrier:
     def __init__(
         self,
         config: MotherConfig,
-        presence: Presence,
+        presence: Presence | HelpersPresence,
         settlement: Settlement,
         preparation: Preparation,
         losses: Losses,
@@ -224,7 +225,7 @@ class Carrier:
         if target is None:
             self._not_accepted(association, case, source.pair, address, "")
             return
-        file = self._workspace / f"{threading.get_ident()}.dcm"
+        file = self._workspace / f"{os.getpid()}-{threading.get_ident()}.dcm"
         try:
             converted = convert(source, file, target)
             detail = f"{uid_name(source.transfer_syntax_uid)} to {uid_name(target)}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 
+from mother.forwarder.board import Board
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
 from tackybox import logs
@@ -21,15 +22,20 @@ from tackybox.service import Backoff
 
 _FIRST_WAIT_S = 1.0
 _FAILURES_BEFORE_PAUSE = 10
+_FIRST_HELPERS_PAUSE_S = 10.0
+_LONGEST_HELPERS_PAUSE_S = 600.0
 
 
 class Presence:
     """Which of the group's alternatives takes images now. `check` is for one thread only."""
 
-    def __init__(self, config: MotherConfig, group: ArchiveGroup, recorder: Recorder) -> None:
+    def __init__(
+        self, config: MotherConfig, group: ArchiveGroup, recorder: Recorder, board: Board
+    ) -> None:
         self._config = config
         self._group = group
         self._recorder = recorder
+        self._board = board
         self._log = logs.get("presence")
         self._lock = threading.Lock()
         self._woken = threading.Event()
@@ -78,7 +84,7 @@ class Presence:
             pause = self._failures >= _FAILURES_BEFORE_PAUSE
             if self._current != address or not (lost or pause):
                 return
-            self._current = None
+            self._set(None)
             self._check_at_s = 0.0
             wait_s = self._pause() if pause else 0.0
         self.wake()
@@ -113,7 +119,7 @@ class Presence:
     def _up(self, address: ArchiveAddress) -> None:
         with self._lock:
             moved = self._current not in (None, address)
-            self._current = address
+            self._set(address)
             self._proved_at_s = time.monotonic()
             self._check_at_s = self._proved_at_s + self._config.echo_interval_s
             on_trial = self._failures >= _FAILURES_BEFORE_PAUSE
@@ -124,9 +130,13 @@ class Presence:
 
     def _down(self, why: str) -> None:
         with self._lock:
-            self._current = None
+            self._set(None)
             wait_s = self._pause()
         self._tell_down(self._group.alternatives[0], why, wait_s)
+
+    def _set(self, address: ArchiveAddress | None) -> None:
+        self._current = address
+        self._board.show(None if address is None else self._group.alternatives.index(address))
 
     def _pause(self) -> float:
         wait_s = self._backoff.next()
@@ -161,3 +171,33 @@ class Presence:
         """Short ones: a C-ECHO costs an archive that works nothing."""
         answer_s = min(self._config.dimse_timeout_s, self._config.connect_timeout_s)
         return Timeouts(self._config.connect_timeout_s, answer_s)
+
+
+class HelpersPresence:
+    """As a courier that helps another one sees it: what that one shows, without asking the archive.
+
+    After any failure it keeps out of the way for a while, longer each time: the archive may not
+    have room for more, and what is wrong with it the other one finds out. Tells nobody.
+    """
+
+    def __init__(self, group: ArchiveGroup, board: Board) -> None:
+        self._group = group
+        self._board = board
+        self._backoff = Backoff(_FIRST_HELPERS_PAUSE_S, _LONGEST_HELPERS_PAUSE_S)
+        self._not_before_s = 0.0
+
+    @property
+    def current(self) -> ArchiveAddress | None:
+        """The archive to send to, or None while none answers or this one is to keep out."""
+        alternative = self._board.shown
+        if alternative is None or time.monotonic() < self._not_before_s:
+            return None
+        return self._group.alternatives[alternative]
+
+    def proved(self, address: ArchiveAddress) -> None:
+        """An item was stored at `address`."""
+        self._backoff.reset()
+
+    def failed(self, address: ArchiveAddress, why: str, *, lost: bool) -> None:
+        """An item was not stored, or no association was to be had."""
+        self._not_before_s = time.monotonic() + self._backoff.next()

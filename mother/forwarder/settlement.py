@@ -78,13 +78,12 @@ class Settlement:
         self._failure: Exception | None = None
 
     def recover(self) -> None:
-        """Finish what a killed process left: items in hand wait again, "done" ones are signed.
+        """Sign for what a killed process had done, in the background: where another archive is
+        down, there may be a million of them.
 
-        These in the background: where another archive is down, there may be a million of them. The
-        daughter is told again of what has gone bad here: she may not have been, or can help now.
+        The daughter is told again of what has gone bad here: she may not have been, or can help
+        now.
         """
-        if items := self._outlet.recover():
-            self._log.info("put back after an abrupt end", outlet=self._outlet.name, items=items)
         threading.Thread(target=self._sign_done, name="recovery", daemon=True).start()
 
     def _sign_done(self) -> None:

@@ -32,11 +32,17 @@ class Width:
         self._narrower_next = True
         self._since_s: float | None = None
         self._bytes = 0
+        self._is_refused = False
 
     @property
     def current(self) -> int:
         """How many carriers may work."""
         return self._current
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the archive had no room for as many as are configured, when last tried."""
+        return self._is_refused
 
     def idle(self) -> None:
         """A carrier found nothing to do: what was measured says nothing about the archive."""
@@ -64,6 +70,7 @@ class Width:
         if held == 0:
             return False
         with self._lock:
+            self._is_refused = True
             self._settle(min(self._current, held), now_s, succeeded=self._before is None)
         return True
 
@@ -72,6 +79,7 @@ class Width:
             width, rate_before = self._before
             factor = _AS_MUCH if self._current < width else _CLEARLY_MORE
             succeeded = rate >= factor * rate_before
+            self._is_refused = self._is_refused and self._current < self._limit
             self._settle(self._current if succeeded else width, now_s, succeeded=succeeded)
         elif self._next_trial_s is None:
             self._next_trial_s = now_s + self._pause_s

@@ -1,9 +1,10 @@
 """One outlet's queue: the directories under `out/<outlet>/` and the moves between them.
 
 One process at a time works an outlet (`Spool.work_outlet` holds the lock); its threads may share
-the object. Every move is one rename within the spool, so that a kill at any line leaves the item
-in exactly one state; none of them needs an fsync, because the state it might fall back to after a
-power cut is an earlier one, from which the item is delivered again.
+the object, and its forked children may claim from it, each with an object of its own. Every move is
+one rename within the spool, so that a kill at any line leaves the item in exactly one state; none
+of them needs an fsync, because the state it might fall back to after a power cut is an earlier one,
+from which the item is delivered again.
 
 Memory and the cost of a claim do not grow with the queue: what is next is known from windows
 (`tackybox.spool.window`), what is walked through is streamed, in no order.
@@ -47,10 +48,13 @@ class Tally:
 class Outlet:
     """The queue named `name` under the spool at `root`; its directories are made if missing.
 
-    Nothing that is deferred waits longer than `longest_wait_s`, whatever the clock does.
+    Nothing that is deferred waits longer than `longest_wait_s`, whatever the clock does. Of several
+    processes that claim from it only one `renews` its directories (`tackybox.spool.renewal`).
     """
 
-    def __init__(self, root: Path, name: str, longest_wait_s: float = math.inf) -> None:
+    def __init__(
+        self, root: Path, name: str, longest_wait_s: float = math.inf, *, renews: bool = True
+    ) -> None:
         self.name = name
         self.root = root / "out" / name
         self._quarantine = root / "quarantine" / name
@@ -64,13 +68,13 @@ class Outlet:
             make_directory(self.root / state)
         self.bell = Bell(self.root / "bell")
         self._waiting = {
-            lane: Window(self.directory(State.NEW, lane), renewable=True) for lane in Lane
+            lane: Window(self.directory(State.NEW, lane), renewable=renews) for lane in Lane
         }
         self._deferred = {
             lane: Window(
                 self.directory(State.DEFERRED, lane),
                 by_due=True,
-                renewable=True,
+                renewable=renews,
                 longest_wait_s=longest_wait_s,
             )
             for lane in Lane

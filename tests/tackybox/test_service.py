@@ -239,6 +239,20 @@ def test_backoff_grows_to_its_cap_and_starts_over(first_s, cap_s, tries):
     assert 0 <= backoff.next() <= min(cap_s, first_s)
 
 
+def test_children_that_belong_together_end_together(start):
+    program = """
+children = {"good": good, "deaf": deaf, "short": lambda stop: stop.wait(1.0)}
+sys.exit(service.supervise(
+    children, service.on_signals(), log, grace_s=0.5, together=True))
+"""
+    process = start(program)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == service.EX_SOFTWARE
+    pids = [int(line.split()[1]) for line in out.splitlines() if line[:4] in ("good", "deaf")]
+    assert len(pids) == 2
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
 def test_children_show_signs_of_life_while_their_loops_turn(start, tmp_path):
     program = f"""
 from pathlib import Path

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mother.forwarder.presence import Presence
+from mother.forwarder.board import Board
+from mother.forwarder.presence import HelpersPresence, Presence
 from mysql_utilities.recorder import Recorder
 from mysql_utilities.sqlite_store import SqliteStore
 from tackybox.config import MotherConfig
 from tackybox.config.addresses import parse_archives
 from tackybox.demo.stack import free_port
+from tackybox.spool import Outlet
 
 if TYPE_CHECKING:
     from tests.mother.forwarder.conftest import Scripted
@@ -29,7 +31,7 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
 def presence(recorder: Recorder, tmp_path: Path, archives: str) -> Presence:
     groups = parse_archives(archives)
     config = MotherConfig(name="main", aet="MOTHER", spool=tmp_path, archives=groups)
-    return Presence(config, groups[0], recorder)
+    return Presence(config, groups[0], recorder, Board(Outlet(tmp_path, "a"), 1, 1))
 
 
 def told(recorder: Recorder, tmp_path: Path) -> list[str]:
@@ -101,3 +103,31 @@ def test_one_failure_after_another_pauses_all_and_one_success_ends_that(
         assert told(recorder, tmp_path) == ["OUTLET_UP", "OUTLET_DOWN"]
         watched.proved(address)
     assert told(recorder, tmp_path) == ["OUTLET_UP", "OUTLET_DOWN", "OUTLET_UP"]
+
+
+def test_a_helper_sees_what_the_first_one_shows_and_keeps_out_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (group,) = parse_archives("A@127.0.0.1:1|B@127.0.0.1:2")
+    board = Board(Outlet(tmp_path, "a"), 4, 2)
+    helps = HelpersPresence(group, board)
+    assert helps.current is None
+    board.show(1)
+    assert helps.current == group.alternatives[1]
+    monkeypatch.setattr("tackybox.service.Backoff.next", lambda self: 60.0)
+    helps.failed(group.alternatives[1], "it is full", lost=False)
+    assert helps.current is None
+
+
+def test_what_takes_images_is_shown_to_helpers(
+    recorder: Recorder, tmp_path: Path, scripted: Scripted
+) -> None:
+    with scripted() as archive:
+        (group,) = parse_archives(f"A@127.0.0.1:{free_port()}|{archive.address}")
+        config = MotherConfig(name="main", aet="MOTHER", spool=tmp_path, archives=(group,))
+        board = Board(Outlet(tmp_path, "a"), 4, 2)
+        watched = Presence(config, group, recorder, board)
+        watched.check()
+        assert board.shown == 1
+        watched.failed(group.alternatives[1], "it aborts", lost=True)
+        assert board.shown is None

@@ -83,14 +83,6 @@ def test_killed_between_done_and_receipt(spool: Spool, recorder: Recorder) -> No
     assert receipts(spool) == ["stored"]
 
 
-def test_killed_with_an_item_in_hand(spool: Spool, recorder: Recorder) -> None:
-    outlet = Outlet(spool.root, "one")
-    item(spool, [outlet])
-    outlet.claim(1)
-    settlement(spool, outlet, recorder).recover()
-    assert len(list(outlet.entries(State.NEW))) == 1
-
-
 def test_what_one_archive_refuses_is_never_signed_as_stored(
     spool: Spool, recorder: Recorder
 ) -> None:

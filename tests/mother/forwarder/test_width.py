@@ -89,3 +89,14 @@ def test_one_is_always_one() -> None:
     width = Width(1)
     work(width, lambda _: 100.0, 120, 0.0)
     assert width.current == 1
+
+
+def test_a_refusal_is_remembered_until_all_are_had_again() -> None:
+    width = Width(2)
+    assert not width.is_refused
+    assert width.refused(1, 0.0)
+    assert (width.current, width.is_refused) == (1, True)
+    now_s = work(width, lambda width: 50.0 * width, 3 * FIRST_TRIAL_S, 0.0)
+    assert (width.current, width.is_refused) == (2, False)
+    assert width.refused(1, now_s)
+    assert width.is_refused
