@@ -58,14 +58,14 @@ def _short(daemon: str) -> str:
 
 def _receiver() -> str:
     config = load_daughter()
-    Spool.open(config.spool)
+    spool = Spool.open(config.spool)
     result = echo(
         receiver_address(config), calling_aet=config.aet, timeouts=Timeouts(_ANSWER_S, _ANSWER_S)
     )
     # One that has as many associations as it allows is at work.
     if not result.ok and result.failure is not Failure.REJECTED:
         return result.message
-    return _silent(config, "receiver")
+    return _silent(spool, "receiver")
 
 
 def _inbox() -> str:
@@ -80,12 +80,13 @@ def _inbox() -> str:
 
 def _children(load: Callable[[], DaughterConfig | MotherConfig], part: str) -> str:
     config: BoxConfig = load()
-    Spool.open(config.spool)
-    return _silent(config, part)
+    return _silent(Spool.open(config.spool), part)
 
 
-def _silent(config: BoxConfig, part: str) -> str:
-    silent = Pulse(config.spool, part).silent()
+def _silent(spool: Spool, part: str) -> str:
+    if not spool.has_part(part):
+        return "it is not running"
+    silent = Pulse(spool.root, part).silent()
     return f"no sign of life of {', '.join(silent)}" if silent else ""
 
 

@@ -232,11 +232,17 @@ def _attention(status: Status, config: BoxConfig | None) -> list[str]:
 
 
 def _lifeless(spool: Spool) -> list[str]:
-    return [
-        f"no sign of life of the {pulse.part}'s {', '.join(silent)}: is it running? see its log"
-        for pulse in Pulse.all(spool.root)
-        if not pulse.is_starting and (silent := pulse.silent())
-    ]
+    sentences = []
+    for pulse in Pulse.all(spool.root):
+        if not spool.has_part(pulse.part):
+            sentences.append(
+                f"the {pulse.part} is not running; start it, its log says why it ended"
+            )
+        elif not pulse.is_starting and (silent := pulse.silent()):
+            sentences.append(
+                f"no sign of life of the {pulse.part}'s {', '.join(silent)}: see its log"
+            )
+    return sentences
 
 
 def _print(status: Status) -> None:

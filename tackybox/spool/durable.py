@@ -201,6 +201,20 @@ def sole_worker(directory: Path, what: str, patience_s: float = 0.0) -> Iterator
         os.close(fd)
 
 
+def has_worker(directory: Path) -> bool:
+    """Whether a process is the `sole_worker` of `directory`; True where that can't be found out."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return True
+    try:
+        return not lock_at_once(fd)
+    except OSError:  # a file system without locks
+        return True
+    finally:
+        os.close(fd)
+
+
 def lock_at_once(fd: int) -> bool:
     """Take the kernel's lock on the open directory `fd` if nobody has it; whether it is taken."""
     try:

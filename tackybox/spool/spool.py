@@ -20,6 +20,7 @@ from tackybox.spool.draft import Blank, Draft, finished, is_whole
 from tackybox.spool.durable import (
     SharedSync,
     fsync_directory,
+    has_worker,
     make_directory,
     names,
     sole_worker,
@@ -142,6 +143,10 @@ class Spool:
                 if torn is not None and note_torn is not None:
                     note_torn(torn)
             yield directory
+
+    def has_part(self, part: str) -> bool:
+        """Whether a process works in the workspace of `part`; True where that can't be told."""
+        return has_worker(self.root / "tmp" / part)
 
     def _take_over(self, path: Path) -> Entry | None:
         """The finished draft at `path` becomes an item; returned if it is torn."""

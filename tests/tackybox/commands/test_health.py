@@ -24,6 +24,14 @@ def health(daemon: Daemon, name: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def status(daemon: Daemon) -> subprocess.CompletedProcess[str]:
+    """Ask as a person does."""
+    return subprocess.run(
+        [*python("tackybox"), "status", "--json"], env=child_environment(daemon.settings),
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def boxes(tmp_path: Path) -> Iterator[tuple[Daughter, Mother]]:
     """A daughter and a mother whose archive, database and everything beyond are not there."""
@@ -56,6 +64,17 @@ def test_each_daemon_is_healthy_while_it_works_and_not_when_it_does_not(
         answer = json.loads(done.stdout)
         assert (done.returncode, answer["ok"]) == (1, False)
         assert answer["problem"]
+
+
+def test_a_daemon_that_was_killed_is_told_at_once(boxes: tuple[Daughter, Mother]) -> None:
+    forwarder = boxes[1].forwarder
+    wait_until(lambda: health(forwarder, "mother.forwarder").returncode == 0, "it is healthy")
+    forwarder.signal(signal.SIGKILL)
+    forwarder.wait()
+    wait_until(lambda: "not running" in health(forwarder, "mother.forwarder").stdout, "told", 20)
+    done = status(forwarder)
+    assert done.returncode == 1
+    assert "the forwarder is not running" in done.stdout
 
 
 def test_a_frozen_receiver_is_not_healthy(boxes: tuple[Daughter, Mother]) -> None:

@@ -181,21 +181,25 @@ def test_a_gap_in_the_journal_is_shown(tackybox, box):
     assert "Journal gap, found" in tackybox(f"status --spool {box.root}").out
 
 
-def test_a_daemon_that_is_gone_is_told(tackybox, box, settings):
+def test_a_daemon_that_is_silent_or_gone_is_told(tackybox, box, settings):
     box.record(Kind.OUTLET_UP, destination="a_1", peer_address="a_1")
     pulse, long_ago_s = Pulse(box.root, "pusher"), time.time() - SILENT_AFTER_S - 1
     pulse.expect(["fanout", "courier a_1"])
     for child in ("fanout", "courier a_1"):
         pulse.beat(child)
-    assert tackybox("status --json", **settings).code == 0
-    directory = box.root / "alive" / "pusher"
-    os.utime(directory / "fanout", (long_ago_s, long_ago_s))
-    os.utime(directory, (long_ago_s, long_ago_s))
-    result = tackybox("status --json", **settings)
+    with box.spool.workspace("pusher"):
+        assert tackybox("status --json", **settings).code == 0
+        directory = box.root / "alive" / "pusher"
+        os.utime(directory / "fanout", (long_ago_s, long_ago_s))
+        os.utime(directory, (long_ago_s, long_ago_s))
+        result = tackybox("status --json", **settings)
+        assert result.code == 1
+        assert result.json["attention"] == ["no sign of life of the pusher's fanout: see its log"]
+        pulse.expect(["fanout", "courier a_1"])  # it is started again: it has a moment
+        assert tackybox("status --json", **settings).code == 0
+    result = tackybox("status --json", **settings)  # killed: nobody is there, whatever beat last
     assert result.code == 1
-    assert "no sign of life of the pusher's fanout: is it running?" in result.json["attention"][0]
-    pulse.expect(["fanout", "courier a_1"])  # it is started again: it has a moment
-    assert tackybox("status --json", **settings).code == 0
+    assert "the pusher is not running" in result.json["attention"][0]
 
 
 def test_kept_copies_are_counted_and_wait_for_nobody(tackybox, box):

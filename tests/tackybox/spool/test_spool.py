@@ -117,6 +117,15 @@ def test_a_spool_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path) -> No
         Spool.open(tmp_path / "missing" / "spool")
 
 
+def test_who_works_in_a_workspace_is_known(spool: Spool) -> None:
+    assert spool.has_part("receiver")  # nobody ever did: it can't be told
+    with spool.workspace("receiver"):
+        assert spool.has_part("receiver")
+    assert not spool.has_part("receiver")
+    with spool.workspace("receiver"):  # having looked keeps nobody out
+        assert spool.has_part("receiver")
+
+
 def test_each_outlet_has_a_link_and_the_last_done_completes(spool: Spool) -> None:
     accept(spool, 1)
     one, two = fan_out(spool, "one", "two")
