@@ -4,7 +4,8 @@ The order is the promise. Each arrived file is moved out of rsync's reach, verif
 digest in its name and fsynced, several at a time; the directory is fsynced; the receipts are
 appended and fsynced; only then do the items become visible to the forwarder, whose bell is rung,
 and the daughter gets her answer. Killed at any line, the next commit finds the rest in `landing/`
-and finishes it, without a second copy. The receipts are kept from others only for the last steps.
+and finishes it, without a second copy; what it finds bad there goes to quarantine if it was signed
+for, and the daughter is told. The receipts are kept from others only for the last steps.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from mysql_utilities.recorder import Recorder
 from tackybox import logs
 from tackybox.errors import DataError
 from tackybox.item import Item
-from tackybox.spool import Entry, Landing, Lane, Receipt, ReceiptKind, ReceiptLog
+from tackybox.reasons import Reason
+from tackybox.spool import BOX, Entry, Landing, Lane, Receipt, ReceiptKind, ReceiptLog
 
 MOST_ITEMS = 10_000
 _VERIFIED_AT_ONCE = 4
@@ -96,15 +98,22 @@ class Commit:
         return [{"name": a.item.name, "kind": kinds.get(a.item, MISSING)} for a in manifest]
 
     def _verdict(self, entry: Entry, size_bytes: int | None = None) -> str:
-        """LANDED if the taken file is what was sent, and durable; else it is gone."""
+        """LANDED if the taken file is what was sent, and durable; else it is gone.
+
+        One without `size_bytes` was left over: if it was signed for, it is not ours to discard.
+        """
         found_bytes = entry.path.lstat().st_size
         try:
             if size_bytes in (None, found_bytes) and self._landing.is_sound(entry):
                 return LANDED
         except OSError as error:  # no room: no fault of the item's
-            self._landing.discard(entry)
+            if size_bytes is not None or not self._is_signed(entry):
+                self._landing.discard(entry)
             self._log.warning("not kept", item=entry.item.id, reason=error.strerror)
             return MISSING
+        if size_bytes is None and self._is_signed(entry):
+            self._set_aside(entry)
+            return MISMATCH
         self._landing.discard(entry)
         self._recorder.record(
             Kind.MISMATCH, item=entry.item.id, digest=entry.item.digest,
@@ -113,6 +122,25 @@ class Commit:
         )  # fmt: skip
         self._log.warning("mismatch", item=entry.item.id, daughter=self._daughter)
         return MISMATCH
+
+    def _is_signed(self, entry: Entry) -> bool:
+        """Whether the daughter may know already that we have it. Reads all receipts: for once."""
+        return any(
+            receipt.kind is ReceiptKind.LANDED and receipt.item_name == entry.item.name
+            for _, receipt in self._receipts.read_after(0)
+        )
+
+    def _set_aside(self, entry: Entry) -> None:
+        """What was signed for can't be read, or is not what it was: she may have it whole."""
+        reason = Reason.DIGEST_DIFFERS
+        receipt = Receipt.now(ReceiptKind.QUARANTINED, entry.item.name, f"{BOX} {reason}")
+        self._receipts.append([receipt])
+        self._landing.set_aside(entry, BOX, reason)
+        self._recorder.record(
+            Kind.QUARANTINED, item=entry.item.id, digest=entry.item.digest,
+            sop_instance_uid=entry.item.sop_instance_uid, lane=entry.lane, detail=reason,
+        )  # fmt: skip
+        self._log.error("quarantined", item=entry.item.id, reason=reason)
 
     def _sign(self, entries: Sequence[Entry]) -> None:
         for lane in {entry.lane for entry in entries}:

@@ -108,6 +108,12 @@ class Landing:
         else:
             entry.path.unlink(missing_ok=True)
 
+    def set_aside(self, entry: Entry, outlet: str, reason: str) -> None:
+        """Put a taken file that is not sound, and was signed for, into quarantine."""
+        directory = self._quarantine / outlet / reason / entry.lane
+        make_directory(directory)
+        entry.path.rename(directory / entry.item.name)
+
     def sync(self, lane: Lane) -> None:
         """Make the entries of the strip's `lane` durable."""
         fsync_directory(self._landing / lane)

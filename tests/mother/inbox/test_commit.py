@@ -70,6 +70,46 @@ def test_what_the_disk_could_not_keep_is_a_mismatch(
     assert not list(spool.root.rglob(first.item.name))
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ENOSPC])
+def test_what_was_signed_and_left_over_is_never_discarded(
+    spool: Spool, commit: Commit, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    (one,) = arrived(spool, 1)
+    path = spool.root / "arriving" / "north" / one.item.name
+    content = path.read_bytes()
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Landing, "admit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        commit.commit([one])
+    (left,) = spool.root.rglob(one.item.name)
+    assert left.is_relative_to(spool.root / "landing")
+    fails(monkeypatch, one.item.name, code)
+    commit.finish_left_over()
+    if code == errno.ENOSPC:  # nothing is wrong with it
+        assert left.exists()
+    else:
+        (held,) = spool.quarantined()
+        assert (held.reason, held.entry.item) == ("digest-differs", one.item)
+        kinds = [str(receipt.kind) for _, receipt in ReceiptLog(spool.root, "north").read_after(0)]
+        assert kinds == ["landed", "quarantined"]
+        path.write_bytes(content)  # she sends it again
+        assert [a["kind"] for a in commit.commit([one])] == ["landed"]
+    commit.finish_left_over()
+    (entry,) = spool.arrivals(10)
+    assert entry.item == one.item
+    assert not list(spool.quarantined())
+
+
+def test_what_is_left_over_and_was_not_signed_is_discarded_if_it_is_bad(
+    spool: Spool, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = arrived(spool, 1)
+    Landing(spool.root, "north").take(one.item, one.lane)
+    fails(monkeypatch, one.item.name, errno.EIO)
+    commit.finish_left_over()
+    assert not list(spool.root.rglob(one.item.name))
+    assert not list(ReceiptLog(spool.root, "north").read_after(0))
+
+
 def test_an_item_that_is_named_twice_is_taken_once_and_signed_for_in_both_answers(
     spool: Spool, commit: Commit
 ) -> None:
