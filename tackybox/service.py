@@ -179,6 +179,7 @@ class _Supervisor:
     grace_s: float
     pulse: Pulse | None
     together: bool
+    is_ending: bool = False
     parent_pid: int = field(default_factory=os.getpid)
 
     def run(self) -> None:
@@ -238,8 +239,11 @@ class _Supervisor:
         child.pid = None
         if self.pulse is not None:
             self.pulse.lost(child.name)
-        if self.stop.is_set():
+        if self.is_ending or self.stop.is_set():
             self.log.info("child ended", **fields)
+            return
+        if self.together:
+            self.log.error("child died, and the others end with it", **fields)
             return
         if ran_s >= _HEALTHY_AFTER_S:
             child.backoff.reset()
@@ -248,6 +252,7 @@ class _Supervisor:
         self.log.error("child died", restart_in_s=round(wait_s, 3), **fields)
 
     def end(self) -> None:
+        self.is_ending = True
         self.tell(signal.SIGTERM)
         until_s = time.monotonic() + self.grace_s
         while self.alive() and time.monotonic() < until_s:

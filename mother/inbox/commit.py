@@ -81,7 +81,9 @@ class Commit:
         with self._landing.exclusive():
             self._check()
             left = list(self._landing.left_over())
-            self._sign([entry for entry in left if self._verdict(entry) == LANDED])
+            signed = self._signed(left)
+            verdicts = [self._verdict(one, is_signed=one.item.name in signed) for one in left]
+            self._sign([one for one, said in zip(left, verdicts, strict=True) if said == LANDED])
 
     def commit(self, manifest: Sequence[Announced]) -> list[dict[str, str]]:
         """One answer per announced item, in their order: `kind` landed, mismatch or missing."""
@@ -97,21 +99,24 @@ class Commit:
             self._sign([entry for entry in entries if kinds[entry.item] == LANDED])
         return [{"name": a.item.name, "kind": kinds.get(a.item, MISSING)} for a in manifest]
 
-    def _verdict(self, entry: Entry, size_bytes: int | None = None) -> str:
+    def _verdict(
+        self, entry: Entry, size_bytes: int | None = None, *, is_signed: bool = False
+    ) -> str:
         """LANDED if the taken file is what was sent, and durable; else it is gone.
 
-        One without `size_bytes` was left over: if it was signed for, it is not ours to discard.
+        One that `is_signed` for by an earlier commit is never discarded: the daughter may have
+        freed hers.
         """
         found_bytes = entry.path.lstat().st_size
         try:
             if size_bytes in (None, found_bytes) and self._landing.is_sound(entry):
                 return LANDED
         except OSError as error:  # no room: no fault of the item's
-            if size_bytes is not None or not self._is_signed(entry):
+            if not is_signed:
                 self._landing.discard(entry)
             self._log.warning("not kept", item=entry.item.id, reason=error.strerror)
             return MISSING
-        if size_bytes is None and self._is_signed(entry):
+        if is_signed:
             self._set_aside(entry)
             return MISMATCH
         self._landing.discard(entry)
@@ -123,23 +128,26 @@ class Commit:
         self._log.warning("mismatch", item=entry.item.id, daughter=self._daughter)
         return MISMATCH
 
-    def _is_signed(self, entry: Entry) -> bool:
-        """Whether the daughter may know already that we have it. Reads all receipts: for once."""
-        return any(
-            receipt.kind is ReceiptKind.LANDED and receipt.item_name == entry.item.name
-            for _, receipt in self._receipts.read_after(0)
-        )
+    def _signed(self, entries: Sequence[Entry]) -> set[str]:
+        """The names of those that the daughter may know already that we have."""
+        left = {entry.item.name for entry in entries}
+        receipts = self._receipts.read_after(0) if left else ()
+        return {
+            receipt.item_name
+            for _, receipt in receipts
+            if receipt.kind is ReceiptKind.LANDED and receipt.item_name in left
+        }
 
     def _set_aside(self, entry: Entry) -> None:
         """What was signed for can't be read, or is not what it was: she may have it whole."""
         reason = Reason.DIGEST_DIFFERS
         receipt = Receipt.now(ReceiptKind.QUARANTINED, entry.item.name, f"{BOX} {reason}")
         self._receipts.append([receipt])
-        self._landing.set_aside(entry, BOX, reason)
         self._recorder.record(
             Kind.QUARANTINED, item=entry.item.id, digest=entry.item.digest,
             sop_instance_uid=entry.item.sop_instance_uid, lane=entry.lane, detail=reason,
         )  # fmt: skip
+        self._landing.set_aside(entry, BOX, reason)
         self._log.error("quarantined", item=entry.item.id, reason=reason)
 
     def _sign(self, entries: Sequence[Entry]) -> None:
