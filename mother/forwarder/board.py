@@ -16,7 +16,7 @@ from tackybox.spool import Bell, Outlet
 
 _CALL_AGAIN_S = 0.25
 _CALLED_S = 1.0
-_ASSOCIATIONS_EACH = 2  # at least: a process costs some 15 MB
+_ASSOCIATIONS_EACH = 2  # at least: a process costs some 10 MB
 
 
 class Board:

@@ -235,9 +235,7 @@ def _lifeless(spool: Spool) -> list[str]:
     sentences = []
     for pulse in Pulse.all(spool.root):
         if not spool.has_part(pulse.part):
-            sentences.append(
-                f"the {pulse.part} is not running; start it, its log says why it ended"
-            )
+            sentences.append(f"the {pulse.part} is not running: see its log, and start it")
         elif not pulse.is_starting and (silent := pulse.silent()):
             sentences.append(
                 f"no sign of life of the {pulse.part}'s {', '.join(silent)}: see its log"

@@ -17,19 +17,14 @@ from tackybox.dimse.files import read_source
 from tackybox.errors import DataError
 from tackybox.item import digest_of
 from tackybox.spool import Entry, Lane
+from tests.mother.forwarder.images import series, wheel
 from tests.peers import freeze, orthanc, storescp, wait_until, wheel_files
 
 if TYPE_CHECKING:
     from tests.mother.forwarder.conftest import Forwarder, Scripted
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT_LE, IMPLICIT_LE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
-
-
-def wheel(*names: str) -> list[Path]:
-    files = {path.name: path for path in wheel_files()}
-    return [files[name] for name in names]
 
 
 def sendable() -> list[Path]:
@@ -41,18 +36,6 @@ def sendable() -> list[Path]:
             continue
         found.append(path)
     return found
-
-
-def series(directory: Path, count: int, start: int = 0) -> list[Path]:
-    """So many CT images that differ."""
-    dataset = pydicom.dcmread(wheel("CT_small.dcm")[0])
-    paths = []
-    for number in range(start, start + count):
-        dataset.SOPInstanceUID = f"1.2.826.1.{number}"
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        paths.append(directory / f"{number}.dcm")
-        dataset.save_as(paths[-1])
-    return paths
 
 
 def dataset_bytes(path: Path) -> bytes:
@@ -369,56 +352,6 @@ def test_killed_and_started_again_delivers_all(
         forwarder.daemon.restart()
         forwarder.wait_empty()
         assert len(archive.kept()) == 100
-    stored = {r.item_name for r in forwarder.receipts() if r.kind == "stored"}
-    assert stored == {entry.item.name for entry in entries}
-
-
-def couriers(forwarder: Forwarder) -> list[int]:
-    """The processes that deliver, the first one first."""
-    name, found = "courier", []
-    for line in forwarder.daemon.log.read_text().splitlines():
-        entry = json.loads(line)
-        if entry["event"] == "child started" and entry["child"].startswith(name):
-            found.append(entry["pid"])
-    return found[1:]  # without the one that has them as its children
-
-
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two processes need two cores")
-def test_several_processes_deliver_where_an_archive_may_have_many_associations(
-    forwarder: Forwarder, scripted: Scripted, tmp_path: Path
-) -> None:
-    entries = forwarder.put(series(tmp_path, 150))
-    with scripted("--delay", "0.02") as archive:
-        forwarder.start(archive.address, associations=4)
-        forwarder.wait_empty()
-        assert len(archive.kept()) == len(archive.asked("store")) == 150
-        storing = [one for one in archive.asked("association") if CT in str(one["contexts"])]
-        assert len(storing) > 2  # the first process has but two
-        assert len(archive.asked("echo")) < 5  # that one alone asks
-    assert len(couriers(forwarder)) == 2
-    stored = [r.item_name for r in forwarder.receipts() if r.kind == "stored"]
-    assert sorted(stored) == sorted(entry.item.name for entry in entries)
-    assert len(forwarder.wait_events("STORED", 150)) == 150
-    assert len(forwarder.events("OUTLET_UP")) == 1
-    assert not forwarder.events("DEFERRED", "OUTLET_DOWN", "QUARANTINED")
-
-
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two processes need two cores")
-@pytest.mark.parametrize("which", [0, 1])
-def test_when_one_of_several_processes_is_killed_all_is_delivered(
-    forwarder: Forwarder, scripted: Scripted, tmp_path: Path, which: int
-) -> None:
-    entries = forwarder.put(series(tmp_path, 150))
-    with scripted("--delay", "0.02") as archive:
-        forwarder.start(archive.address, associations=4)
-        wait_until(lambda: len(archive.kept()) > 20, "some are stored")
-        before = couriers(forwarder)
-        os.kill(before[which], signal.SIGKILL)
-        forwarder.wait_empty()
-        assert len(archive.kept()) == 150
-        # Nothing but what was in hand went out twice: two for each association at most.
-        assert len(archive.asked("store")) <= 150 + 2 * 4
-    assert not any(Path(f"/proc/{pid}").exists() for pid in before)
     stored = {r.item_name for r in forwarder.receipts() if r.kind == "stored"}
     assert stored == {entry.item.name for entry in entries}
 
