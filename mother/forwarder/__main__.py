@@ -84,7 +84,7 @@ def _carry(config: MotherConfig, group: ArchiveGroup, spool: Spool, stop: Stop) 
         def deliver(number: int, stop: Stop) -> None:
             mine = outlet
             if number:
-                mine = Outlet(spool.root, group.name, config.backoff_cap_s, renews=False)
+                mine = Outlet(spool.root, group.name, config.backoff_cap_s, helps=True)
             with Recorder(spool.journal, config.name) as recorder:
                 Courier(config, group, spool, mine, workspace, recorder, stop, board, number).run()
 

@@ -11,8 +11,8 @@ _REMEMBERED_ITEMS = 1000
 class Losses:
     """Items that the archive did not take or broke off upon, while it went on to take others.
 
-    In memory only: forgetting it costs a few more attempts, and so does that each of several
-    processes counts for itself. Shared by the carriers of one.
+    In memory only: forgetting it costs a few more attempts. Shared by the carriers of one process:
+    what another one, that only helps, has tried once comes to this one.
     """
 
     def __init__(self) -> None:

@@ -49,11 +49,12 @@ class Outlet:
     """The queue named `name` under the spool at `root`; its directories are made if missing.
 
     Nothing that is deferred waits longer than `longest_wait_s`, whatever the clock does. Of several
-    processes that claim from it only one `renews` its directories (`tackybox.spool.renewal`).
+    processes that claim from it all but one only `help`: they take nothing that was tried before,
+    so that one alone knows how often it failed, and renew no directory (`tackybox.spool.renewal`).
     """
 
     def __init__(
-        self, root: Path, name: str, longest_wait_s: float = math.inf, *, renews: bool = True
+        self, root: Path, name: str, longest_wait_s: float = math.inf, *, helps: bool = False
     ) -> None:
         self.name = name
         self.root = root / "out" / name
@@ -68,17 +69,18 @@ class Outlet:
             make_directory(self.root / state)
         self.bell = Bell(self.root / "bell")
         self._waiting = {
-            lane: Window(self.directory(State.NEW, lane), renewable=renews) for lane in Lane
+            lane: Window(self.directory(State.NEW, lane), renewable=not helps) for lane in Lane
         }
         self._deferred = {
             lane: Window(
                 self.directory(State.DEFERRED, lane),
                 by_due=True,
-                renewable=renews,
+                renewable=not helps,
                 longest_wait_s=longest_wait_s,
             )
             for lane in Lane
         }
+        self._claimed = (self._waiting,) if helps else (self._deferred, self._waiting)
         self._is_untried_turn = True
         self._sent: dict[Path, Window] = {}
         self._answered: dict[Path, Window] = {}
@@ -95,9 +97,9 @@ class Outlet:
         any lane that were never tried: what fails again and again must not be all that is tried.
         """
         self._is_untried_turn = not self._is_untried_turn
-        order = [[self._deferred[lane], self._waiting[lane]] for lane in lanes]
+        order = [[windows[lane] for windows in self._claimed] for lane in lanes]
         if self._is_untried_turn:
-            order = [[window[lane]] for window in (self._waiting, self._deferred) for lane in lanes]
+            order = [[windows[lane]] for windows in reversed(self._claimed) for lane in lanes]
         while True:
             for windows in order:
                 claimed: list[Entry] = []

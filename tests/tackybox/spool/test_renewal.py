@@ -57,6 +57,18 @@ def test_a_worker_adopts_when_it_starts(tmp_path: Path) -> None:
         assert len(outlet.claim(5)) == 1
 
 
+@pytest.mark.parametrize("helps", [False, True])
+def test_who_only_helps_makes_no_directory_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helps: bool
+) -> None:
+    monkeypatch.setattr(renewal, "LARGE_BYTES", 1)
+    outlet = Outlet(Spool.open(tmp_path / "spool").root, "one", helps=helps)
+    waiting = outlet.directory(State.NEW, Lane.LOW)
+    before = waiting.stat().st_ino
+    assert outlet.claim(1) == []
+    assert (waiting.stat().st_ino == before) == helps
+
+
 def test_nothing_is_lost_while_others_move_items_in(lane: Path) -> None:
     """A directory renewed as often as it is empty, while files come by rename and by link."""
     source = lane.parent / "source"

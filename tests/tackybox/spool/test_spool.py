@@ -208,6 +208,17 @@ def test_a_deferred_item_waits_until_due_and_counts_its_attempts(spool: Spool) -
     assert outlet.defer(again, 7).attempts == 2
 
 
+def test_who_only_helps_takes_nothing_that_was_tried(spool: Spool) -> None:
+    for number in range(3):
+        accept(spool, number)
+    (outlet,) = fan_out(spool, "one")
+    tried = outlet.defer(outlet.claim(1)[0], 1)
+    helper = Outlet(spool.root, "one", helps=True)
+    taken = [entry.item for _ in range(4) for entry in helper.claim(4)]
+    assert len(taken) == 2
+    assert [entry.item for entry in outlet.claim(4)] == [tried.item]
+
+
 def test_what_a_killed_worker_had_in_hand_waits_again(spool: Spool) -> None:
     accept(spool, 1)
     (outlet,) = fan_out(spool, "one")
