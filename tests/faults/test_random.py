@@ -109,9 +109,13 @@ class Chaos:
         self.heal()
 
 
-@pytest.fixture(scope="module")
-def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
+# With four the forwarder delivers from two processes.
+@pytest.fixture(scope="module", params=[2, 4], ids=["two", "four-associations"])
+def chaos(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Chaos]:
     """One relay, behind proxies, with the library loaded everywhere."""
+    settings = {"associations": request.param}
     workdir: Path = tmp_path_factory.mktemp("random")
     proxies: list[Proxy] = []
 
@@ -122,7 +126,9 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
         return proxy.port
 
     try:
-        with Relay(workdir, archive_through=through, mother_through=through) as relay:
+        with Relay(
+            workdir, mother_settings=settings, archive_through=through, mother_through=through
+        ) as relay:
             preload = Preload(workdir)
             chaos = Chaos(relay, proxies[1], proxies[0], preload)
             for daemon in relay.stack.daemons:
@@ -136,7 +142,7 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
 
 
 @pytest.mark.fault("random")
-@pytest.mark.seeds(short=1, long=20)
+@pytest.mark.seeds(short=1, long=10)
 @pytest.mark.timeout(900)
 def test_nothing_is_lost(
     chaos: Chaos, seed: int, record: Record, request: pytest.FixtureRequest
