@@ -1,7 +1,7 @@
 # make demo               a complete relay on this machine, from nothing
 # make test               lint, types, and every test, against real peers
 # make faults             the fault matrix, whole: the table of docs/RELIABILITY.md, about an hour
-# make bench              everything measured side by side: bench/results/speed.md, forty minutes
+# make bench              everything measured side by side: bench/results/speed.md, about an hour
 # make images             the parts' images, on the base that container/Dockerfile pins
 # make images-offline     the same on a base made from Debian's packages: no image registry needed
 # make test-containers    those, as their users meet them: compose files, onboarding, upgrades
