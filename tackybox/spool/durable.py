@@ -58,24 +58,27 @@ class SharedSync:
         if self._is_slow:
             if self._others is None:
                 self._others = ThreadPoolExecutor(_MOST_AT_ONCE, "sync")
-            entry = self._others.submit(self._sync_entries)
+            entry = self._others.submit(self._sync_entries, self._ask())
         began_s = time.monotonic()
         os.fsync(fd)
         self._is_slow = time.monotonic() - began_s > _SLOW_FSYNC_S
         if entry is None:
-            self._sync_entries()
+            self._sync_entries(self._ask())
         else:
             entry.result()
 
-    def _sync_entries(self) -> None:
+    def _ask(self) -> int:
         with self._asking:
             self._asked += 1
-            mine = self._asked
+            return self._asked
+
+    def _sync_entries(self, mine: int) -> None:
         with self._syncing:
+            # First: a later one, of whoever had the lock before us, may succeed and mean nothing.
+            if self._failed >= mine:
+                raise OSError(errno.EIO, "the directory could not be flushed")
             if self._done >= mine:
                 return  # the one before us began after we had asked
-            if self._failed >= mine:  # a second try may succeed and mean nothing
-                raise OSError(errno.EIO, "the directory could not be flushed")
             covered = self._asked
             try:
                 fsync_directory(self._directory)

@@ -197,3 +197,19 @@ def test_who_shares_an_fsync_that_failed_is_told_so(
     ask()
     assert outcomes[-1] == "durable"
     os.close(fd)
+
+
+def test_a_later_fsync_does_not_make_good_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, sync = Disk(monkeypatch, failing=(1,)), SharedSync(tmp_path)
+    disk.released.set()
+    fd = os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
+    slow_to_wake = sync._ask()
+    with pytest.raises(OSError, match="disk"):
+        sync.sync(fd)  # it was for both
+    sync.sync(fd)
+    with pytest.raises(OSError, match="could not be flushed"):
+        sync._sync_entries(slow_to_wake)
+    assert disk.count == 2
+    os.close(fd)
