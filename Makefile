@@ -36,7 +36,7 @@ test: packages test-packages lint
 FAULT_JOBS ?= 4
 faults: packages test-packages venv $(if $(FAULTS),,images-offline)
 	@with_engine=
-	[ -n '$(FAULTS)' ] || { with_engine=container/with-engine.sh; rm -f tests/faults/results/*.jsonl; }
+	$(if $(FAULTS),,with_engine=container/with-engine.sh; rm -f tests/faults/results/*.jsonl)
 	found=0
 	$$with_engine $(BIN)/pytest tests/faults --faults=long --fault-results=tests/faults/results \
 	    --numprocesses=$(FAULT_JOBS) --dist=worksteal $(FAULTS) || found=$$?
