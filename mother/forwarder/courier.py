@@ -130,6 +130,7 @@ class Courier:
             self._stop,
             partial(self._is_needed, number),
             lambda: len(self._held()),
+            self._is_alone,
             self._wake_all,
         )
 
@@ -148,6 +149,10 @@ class Courier:
     def _held(self) -> list[int]:
         """The carriers that hold an association."""
         return [number for number, one in enumerate(self._carriers) if one.is_associated]
+
+    def _is_alone(self) -> bool:
+        """Whether no carrier holds an association, and one waits for one at most."""
+        return self._board.processes == 1 and not self._held() and self._openings.count <= 1
 
     def _is_needed(self, number: int) -> bool:
         """Whether carrier `number` is to take an item.

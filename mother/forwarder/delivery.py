@@ -51,7 +51,8 @@ class Carrier:
     """Delivers one item after the other; for one thread.
 
     `is_needed` says whether it should go on to the next, `count_held` how many associations are
-    open; `wake` has the others look for work.
+    open, `is_alone` whether none could send what it has in hand while it waits for its own; `wake`
+    has the others look for work.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Carrier:
         stop: Stop,
         is_needed: Callable[[], bool],
         count_held: Callable[[], int],
+        is_alone: Callable[[], bool],
         wake: Callable[[], None],
     ) -> None:
         self._config = config
@@ -80,6 +82,7 @@ class Carrier:
         self._stop = stop
         self._is_needed = is_needed
         self._count_held = count_held
+        self._is_alone = is_alone
         self._wake = wake
         self._log = logs.get("carrier")
         self._backoff = Backoff(1.0, config.backoff_cap_s)
@@ -105,7 +108,7 @@ class Carrier:
         return self._next is not None
 
     def deliver(self, address: ArchiveAddress) -> None:
-        """Deal with the item in hand."""
+        """Deal with the item in hand, or get an association for it."""
         if self._next is None:
             return
         association = self._associate(self._next.source.pair, address)
@@ -115,6 +118,8 @@ class Carrier:
             self._stop.wait(self._pause_s)
             return
         ready, self._next = self._next, None
+        if ready is None:  # put back, to see what comes first by now
+            return
         try:
             self._send(association, ready, address)
         except Exception as error:  # whatever it is, the next item has its turn
@@ -182,6 +187,11 @@ class Carrier:
         self._address = address
         try:
             with self._openings.one():
+                if not self._is_alone():
+                    # An archive that serves one association at a time may keep this one waiting
+                    # for long; what others can send meanwhile must not wait with it.
+                    self.let_go()
+                    self._wake()
                 self._association = StorageAssociation.open(
                     address,
                     self._contexts,

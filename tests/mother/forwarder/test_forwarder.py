@@ -314,6 +314,18 @@ def test_an_archive_that_serves_one_association_at_a_time_gets_all(
     assert not forwarder.events("DEFERRED", "QUARANTINED")
 
 
+def test_nothing_waits_in_the_hand_of_a_carrier_that_waits_for_its_association(
+    forwarder: Forwarder, tmp_path: Path
+) -> None:
+    with storescp(tmp_path / "scp") as peer:  # one association at a time
+        entries = forwarder.put(series(tmp_path, 300))
+        forwarder.start(peer.address, associations=2)
+        forwarder.wait_empty()
+    stored = [event.item for event in forwarder.wait_events("STORED", 300)]
+    late = [stored.index(entry.item.id) - place for place, entry in enumerate(entries)]
+    assert max(late) < 20
+
+
 def test_orthanc_takes_a_series(forwarder: Forwarder, tmp_path: Path) -> None:
     with orthanc(tmp_path / "orthanc") as peer:
         forwarder.start(peer.address)
