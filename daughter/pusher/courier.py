@@ -336,7 +336,8 @@ class Courier:
             return entries
 
         try:
-            way.road.push(when_ready, compress=compress, urgent=entries[0].lane is Lane.HIGH)
+            urgent = entries[0].lane is Lane.HIGH
+            compressed = way.road.push(when_ready, compress=compress, urgent=urgent)
         except NoRoomError:
             way.push_failed = True
             self._keep_what_arrived(way, entries, started_s)
@@ -347,7 +348,7 @@ class Courier:
             raise
         sizes_bytes = [entry.path.stat().st_size for entry in entries]
         push_s = time.monotonic() - started_s
-        way.compression.note(compress, sum(sizes_bytes), push_s)
+        way.compression.note(compressed, sum(sizes_bytes), push_s)
         self._batches.went(sum(sizes_bytes), push_s)
         answers = self._commit(way, entries, sizes_bytes)
         by_name = {entry.item.name: entry for entry in entries}

@@ -177,11 +177,12 @@ class Road:
         if standbys is not None and self.is_open:
             standbys.refill()
 
-    def push(self, entries: Callable[[], Sequence[Entry]], *, compress: bool, urgent: bool) -> None:
+    def push(self, entries: Callable[[], Sequence[Entry]], *, compress: bool, urgent: bool) -> bool:
         """Copy the files of `entries`, all below `source`, to the mother.
 
         They are asked for when everything is ready to send. Raises RoadError. That it returns is
-        no proof of anything: only `commit`'s answer is.
+        no proof of anything: only `commit`'s answer is. Returns whether they went compressed,
+        which an urgent push leaves to what is ready.
         """
         standbys = self._standbys
         if standbys is None:
@@ -191,7 +192,7 @@ class Road:
             files = (os.fsencode(entry.path.relative_to(self._source)) for entry in entries())
             return b"".join(file + b"\0" for file in files)
 
-        standbys.push(names, compress=compress, urgent=urgent)
+        return standbys.push(names, compress=compress, urgent=urgent)
 
     def _rsync(self, compress: bool) -> list[str]:
         command = [

@@ -20,7 +20,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from daughter.pusher import trouble
@@ -55,6 +54,13 @@ class Rsync:
         """Whether it still runs."""
         return self._process.poll() is None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said that it would read names."""
+        if READY[1] not in self._words:
+            self._read(0)
+        return READY[1] in self._words
+
     def wait_ready(self, meanwhile: Callable[[], None]) -> None:
         """Wait until it would read names; raises RoadError. `meanwhile` as for `send`."""
         self._read_until(READY[1], meanwhile)
@@ -69,20 +75,28 @@ class Rsync:
 
     def _read_until(self, word: bytes, meanwhile: Callable[[], None]) -> None:
         """Wait for `word`, or for its end; raises RoadError if that says that it has failed."""
-        stdout = self._process.stdout
         timeout_s: float | None = _REFILL_AFTER_S
-        while stdout is not None and word not in self._words:
-            if not select.select([stdout], [], [], timeout_s)[0]:
+        while word not in self._words:
+            piece = self._read(timeout_s)
+            if piece is None:
                 meanwhile()
                 timeout_s = None
-                continue
-            piece = os.read(stdout.fileno(), 65536)
-            self._words = (self._words + piece)[-_MOST_WORDS_BYTES:]
-            if not piece:
+            elif not piece:
                 code = self._process.wait()
                 if code and code not in _SOME_FILES_FAILED:
                     raise trouble.in_words(self._words, f"rsync ended with code {code}")
                 return
+
+    def _read(self, timeout_s: float | None) -> bytes | None:
+        """Hear what it says next: nothing if that was all, None if it says nothing for so long."""
+        stdout = self._process.stdout
+        if stdout is None:
+            return b""
+        if not select.select([stdout], [], [], timeout_s)[0]:
+            return None
+        piece = os.read(stdout.fileno(), 65536)
+        self._words = (self._words + piece)[-_MOST_WORDS_BYTES:]
+        return piece
 
     def _write(self, names: bytes) -> None:
         """Give it the names; if it has ended, what it said tells why."""
@@ -121,16 +135,17 @@ class Standbys:
         self._command = command
         self._compress = compress
         self._lock = threading.Lock()
-        self._waiting: deque[Rsync] = deque()
+        self._waiting: list[Rsync] = []
         self._ending: list[Rsync] = []
         self._refill_at_s = 0.0
         self._pushes = 0  # under way
         self._closed = False
 
-    def push(self, names: Callable[[], bytes], *, compress: bool, urgent: bool) -> None:
+    def push(self, names: Callable[[], bytes], *, compress: bool, urgent: bool) -> bool:
         """Send the files `names` with one that waits, or with a new one; raises RoadError.
 
-        They are asked for when it is ready, so that what has come meanwhile goes as well.
+        They are asked for when it is ready, so that what has come meanwhile goes as well. Returns
+        whether it compressed: an urgent push does not wait for one that does as it wants.
         """
         rsync = self._take(compress, urgent)
         try:
@@ -143,6 +158,7 @@ class Standbys:
             with self._lock:
                 self._pushes -= 1
                 self._ending.append(rsync)
+        return rsync.compress
 
     def refill(self) -> None:
         """Have as many stand by as there should be, as the last push wanted them."""
@@ -173,12 +189,15 @@ class Standbys:
 
     def _take(self, compress: bool, urgent: bool) -> Rsync:
         with self._lock:
-            self._compress = compress
+            is_alone = not self._pushes
             self._pushes += 1
+            if is_alone or not urgent:
+                self._compress = compress
             self._sort_out()
-            kept = 1 if self._pushes > 1 and not urgent else 0
+            self._waiting.sort(key=lambda rsync: not rsync.is_ready)
+            kept = 0 if is_alone or urgent else 1
             if len(self._waiting) > kept:
-                return self._waiting.popleft()
+                return self._waiting.pop(kept)
         return self._start(compress)
 
     def _sort_out(self) -> None:

@@ -22,19 +22,21 @@ class Copier:
         self.target.mkdir()
         self.started: list[bool] = []
         self.refuses = False
+        self.delay_s = 0.0
         self.standbys = Standbys(self.command, compress=False)
 
     def command(self, compress: bool) -> list[str]:
         self.started.append(compress)
         if self.refuses:
             return ["sh", "-c", "echo the low-space watermark >&2; exit 75"]
+        delay = ["sh", "-c", f'sleep {self.delay_s}; exec "$@"', "sh"] if self.delay_s else []
         return [
-            "rsync", "--files-from=-", "--from0", READY[0], GOODBYE[0], "--timeout=30",
+            *delay, "rsync", "--files-from=-", "--from0", READY[0], GOODBYE[0], "--timeout=30",
             f"{self.source}/", f"{self.target}/",
         ]  # fmt: skip
 
-    def push(self, *names: str, compress: bool = False, urgent: bool = False) -> None:
-        self.standbys.push(
+    def push(self, *names: str, compress: bool = False, urgent: bool = False) -> bool:
+        return self.standbys.push(
             lambda: b"".join(name.encode() + b"\0" for name in names),
             compress=compress,
             urgent=urgent,
@@ -90,6 +92,37 @@ def test_the_last_one_is_kept_for_an_urgent_push_while_another_is_under_way(copi
 
     copier.standbys.push(others, compress=False, urgent=False)
     assert sorted(path.name for path in copier.target.iterdir()) == ["a", "b", "c"]
+
+
+def test_the_one_that_is_kept_is_ready(copier: Copier) -> None:
+    copier.standbys.refill()
+    wait_until(lambda: all(rsync.is_ready for rsync in copier.waiting), "all are ready")
+    for _ in range(WAITING - 2):
+        copier.push("a")
+    kept = copier.waiting[-1]
+
+    def others() -> bytes:
+        copier.delay_s = 0.5
+        copier.standbys.refill()
+        copier.push("a")
+        assert kept in copier.waiting
+        copier.push("b", urgent=True)
+        assert kept not in copier.waiting
+        return b"c\0"
+
+    copier.standbys.push(others, compress=False, urgent=False)
+
+
+def test_an_urgent_push_takes_what_is_ready_whichever_way_it_wants(copier: Copier) -> None:
+    copier.standbys.refill()
+
+    def others() -> bytes:
+        assert not copier.push("b", compress=True, urgent=True)
+        return b"c\0"
+
+    copier.standbys.push(others, compress=False, urgent=False)
+    assert copier.started == [False] * WAITING
+    assert copier.push("a", compress=True, urgent=True)
 
 
 def test_with_nothing_else_under_way_the_last_one_is_used_too(copier: Copier) -> None:
