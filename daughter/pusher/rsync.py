@@ -1,9 +1,9 @@
 """The road to one mother: the only door to rsync and ssh.
 
 One ssh connection is kept open; it runs the gate's `commit` and is at the same time the master
-that rsyncs and `receipts` are multiplexed over. It ends by itself when this process dies, because
-its standard input closes. While it is open rsyncs stand by. Nothing here decides what becomes of
-an item.
+that rsyncs, `receipts` and a second `commit`, for the high lane, are multiplexed over. It ends by
+itself when this process dies, because its standard input closes. While it is open rsyncs stand by.
+Nothing here decides what becomes of an item.
 
 Every wait is bounded. RoadError says in a sentence for people why the road does not work.
 """
@@ -30,7 +30,7 @@ from daughter.pusher.standby import GOODBYE, READY, Standbys
 from daughter.pusher.trouble import ReceiptsLostError, RoadError
 from tackybox.config import DaughterConfig, MotherAddress
 from tackybox.errors import DataError
-from tackybox.spool import Entry, Receipt
+from tackybox.spool import Entry, Lane, Receipt
 
 CONNECT_TIMEOUT_S = 15.0
 _PROTOCOL = 1
@@ -95,9 +95,11 @@ class Road:
                 connect_timeout_s=int(CONNECT_TIMEOUT_S), dial=dial.replace("%", "%%"),
             )
         )  # fmt: skip
+        self._has_high_carrier = config.parallel > 1
         self._session: Session | None = None
         self._asking: Session | None = None
-        self._commits: GroupCommit | None = None
+        self._urgent: Session | None = None
+        self._commits: dict[Lane, GroupCommit] = {}
         self._standbys: Standbys | None = None
         self._greeted = False
 
@@ -113,11 +115,14 @@ class Road:
         (self._run_dir / "control").unlink(missing_ok=True)
         self._session = self._begin("commit", "-o", "ControlMaster=yes")
         try:
-            greeting = self._session.read_answer(CONNECT_TIMEOUT_S * 2)
-            if greeting.get("protocol") != _PROTOCOL:
-                raise RoadError("it speaks another version of the protocol; update the older box")
-            self.identity = str(greeting["spool"])
-            self._commits = GroupCommit(self._session, self._timeout_s)
+            self.identity = self._greeted_by(self._session)
+            commits = GroupCommit(self._session, self._timeout_s)
+            self._commits = dict.fromkeys(Lane, commits)
+            if self._has_high_carrier:
+                self._urgent = self._begin("commit", label="urgent")
+                if self._greeted_by(self._urgent) != self.identity:
+                    raise trouble.another_spool()
+                self._commits[Lane.HIGH] = GroupCommit(self._urgent, self._timeout_s)
             self._standbys = Standbys(self._rsync, compress=self._compress != "never")
             self._greeted = True
         except KeyError as error:
@@ -127,16 +132,25 @@ class Road:
             self.close()
             raise
 
+    @staticmethod
+    def _greeted_by(session: Session) -> str:
+        """The identity of the spool behind `session`; raises RoadError, KeyError if it has none."""
+        greeting = session.read_answer(CONNECT_TIMEOUT_S * 2)
+        if greeting.get("protocol") != _PROTOCOL:
+            raise RoadError("it speaks another version of the protocol; update the older box")
+        return str(greeting["spool"])
+
     def close(self) -> None:
         """End the connection; what runs over it fails."""
         self._greeted = False
-        self._commits = None
+        self._commits = {}
         standbys, self._standbys = self._standbys, None
         if standbys is not None:
             standbys.close()
         asking, self._asking = self._asking, None
+        urgent, self._urgent = self._urgent, None
         session, self._session = self._session, None
-        for one in (asking, session):
+        for one in (asking, urgent, session):
             if one is not None:
                 one.close()
 
@@ -207,13 +221,13 @@ class Road:
         return [*command, f"{self._source}/", "mother:."]
 
     def commit(self, entries: Sequence[Entry], sizes_bytes: Sequence[int]) -> Sequence[Answer]:
-        """Have the gate verify and sign for what was pushed; raises RoadError.
+        """Have the gate verify and sign for what was pushed, all of one lane; raises RoadError.
 
         There may be answers for other carriers' items among hers.
 
         After a RoadError it is unknown whether she signed: her receipts tell.
         """
-        commits = self._commits
+        commits = self._commits.get(entries[0].lane)
         if commits is None:
             raise RoadError("the connection is closed")
         return commits.commit(
@@ -243,7 +257,7 @@ class Road:
         if asking is None or not asking.is_alive:
             asking = self._asking = self._begin(f"receipts --after {cursor}")
             if asking.read_answer(self._timeout_s).get("spool") != self.identity:
-                raise RoadError("her spool is another one than a moment ago")
+                raise trouble.another_spool()
         else:
             asking.write(f"{cursor}\n".encode(), self._timeout_s)
         while not (line := asking.read_line(self._timeout_s)).startswith(b"{"):
@@ -252,10 +266,10 @@ class Road:
                 with contextlib.suppress(DataError):
                     yield int(behind), Receipt.from_line(text)
 
-    def _begin(self, request: str, *options: str) -> Session:
-        """Start `request` at the gate."""
+    def _begin(self, request: str, *options: str, label: str = "") -> Session:
+        """Start `request` at the gate; `label` names what it says if it is one of several."""
         command = ["ssh", "-F", str(self._config_file), *options, "mother", request]
-        return Session(command, self._run_dir / f"stderr-{request.partition(' ')[0]}")
+        return Session(command, self._run_dir / f"stderr-{label or request.partition(' ')[0]}")
 
 
 def _clock_offset(hers: object, began_s: float, ended_s: float) -> ClockOffset | None:

@@ -104,6 +104,11 @@ def no_gate() -> RoadError:
     return RoadError("what answers there is no Tackybox gate", _HER_PORT)
 
 
+def another_spool() -> RoadError:
+    """Two sessions over one connection came to different spools."""
+    return RoadError("her spool is another one than a moment ago")
+
+
 def in_words(stderr: bytes, otherwise: str) -> RoadError:
     """The error that ssh's or the gate's words stand for; the sentence `otherwise` if none fits."""
     said = stderr.decode("utf-8", "replace")

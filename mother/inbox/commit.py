@@ -5,7 +5,8 @@ digest in its name and fsynced, several at a time; the directory is fsynced; the
 appended and fsynced; only then do the items become visible to the forwarder, whose bell is rung,
 and the daughter gets her answer. Killed at any line, the next commit finds the rest in `landing/`
 and finishes it, without a second copy; what it finds bad there goes to quarantine if it was signed
-for, and the daughter is told. The receipts are kept from others only for the last steps.
+for, and the daughter is told. Commits of different lanes go on side by side, so that a high item
+does not wait for the digests of low ones; receipts are kept from others only for the last steps.
 """
 
 from __future__ import annotations
@@ -78,17 +79,19 @@ class Commit:
 
     def finish_left_over(self) -> None:
         """Sign for what an earlier, killed commit had taken."""
-        with self._landing.exclusive():
-            self._check()
-            left = list(self._landing.left_over())
-            signed = self._signed(left)
-            verdicts = [self._verdict(one, is_signed=one.item.name in signed) for one in left]
-            self._sign([one for one, said in zip(left, verdicts, strict=True) if said == LANDED])
+        for lane in Lane:
+            with self._landing.exclusive((lane,)):
+                self._check()
+                left = list(self._landing.left_over(lane))
+                signed = self._signed(left)
+                verdicts = [self._verdict(one, is_signed=one.item.name in signed) for one in left]
+                sound = [e for e, said in zip(left, verdicts, strict=True) if said == LANDED]
+                self._sign(sound)
 
     def commit(self, manifest: Sequence[Announced]) -> list[dict[str, str]]:
         """One answer per announced item, in their order: `kind` landed, mismatch or missing."""
         sizes_bytes = {announced.item: announced.size_bytes for announced in manifest}
-        with self._landing.exclusive():
+        with self._landing.exclusive({announced.lane for announced in manifest}):
             self._check()
             taken = [self._landing.take(a.item, a.lane) for a in manifest]
             entries = [entry for entry in taken if entry is not None]

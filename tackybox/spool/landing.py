@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,15 +54,19 @@ class Landing:
         os.utime(self.arriving)
 
     @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Be the only one, of any process, that takes and admits on this strip."""
-        with directory_lock(self._landing):
+    def exclusive(self, lanes: Container[Lane]) -> Iterator[None]:
+        """Be the only one, of any process, that takes and admits in `lanes` of this strip."""
+        with contextlib.ExitStack() as held:
+            for lane in Lane:  # always in this order: no two wait for each other
+                if lane in lanes:
+                    held.enter_context(directory_lock(self._landing / lane))
             yield
 
     def wait_until_settled(self) -> None:
         """Wait until none is `exclusive` who is now: a commit that was begun is signed for."""
-        with directory_lock(self._landing, shared=True):
-            pass
+        for lane in Lane:
+            with directory_lock(self._landing / lane, shared=True):
+                pass
 
     def take(self, item: Item, lane: Lane) -> Entry | None:
         """Move the arrived file of `item` out of rsync's reach; None if it has not arrived."""
@@ -73,12 +77,11 @@ class Landing:
             return None
         return Entry(item, lane, path)
 
-    def left_over(self) -> Iterator[Entry]:
-        """What a killed commit had taken and not admitted."""
-        for lane in Lane:
-            for name in list(names(self._landing / lane)):
-                with contextlib.suppress(DataError):  # nothing that we have put there
-                    yield Entry.named(self._landing / lane, name)
+    def left_over(self, lane: Lane) -> Iterator[Entry]:
+        """What a killed commit had taken of `lane` and not admitted."""
+        for name in list(names(self._landing / lane)):
+            with contextlib.suppress(DataError):  # nothing that we have put there
+                yield Entry.named(self._landing / lane, name)
 
     def is_sound(self, entry: Entry) -> bool:
         """Whether the taken file is a regular file with its name's digest; durable if so.

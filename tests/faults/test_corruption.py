@@ -18,7 +18,7 @@ import pytest
 from mysql_utilities.events import Kind
 from tackybox.demo.stack import Daemon
 from tackybox.item import Item
-from tackybox.spool.durable import directory_lock
+from tackybox.spool import Landing, Lane
 from tests.faults.conftest import Record
 from tests.faults.ledger import digest_of_file
 from tests.faults.processes import Process
@@ -244,7 +244,7 @@ def waiting_commit(relay: Relay, images: list[Path]) -> Iterator[None]:
         courier.signal(signal.SIGSTOP)
     assert relay.send(images) == [0] * len(images)
     wait_until(lambda: len(items(spool, "out/*/new/*/*")) == len(images), "all are fanned out")
-    with directory_lock(relay.mother.spool / "landing" / "north"):
+    with Landing(relay.mother.spool, "north").exclusive(Lane):
         for courier in couriers:
             courier.signal(signal.SIGCONT)
         arriving = relay.mother.spool / "arriving"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tackybox.spool.durable import directory_lock
+from tackybox.spool import Landing, Lane, ReceiptLog
 from tests.faults.conftest import Record
 from tests.faults.processes import Process
 from tests.faults.proxy import DOWN, FIN, RST, UP, Proxy
@@ -155,10 +155,12 @@ def test_a_bit_that_flips_on_the_way_ends_the_connection(
 def test_a_batch_half_committed(road: Road, step: str, record: Record) -> None:
     """The gate dies while it holds a batch; the next one finishes it, and the daughter learns."""
     relay, mother = road.relay, road.relay.mother.spool
-    lock = "landing" if step.startswith("before") else "receipts"
-    found = "arriving/north/*_north_*" if lock == "landing" else "landing/north/*/*"
+    if step.startswith("before"):
+        held, found = Landing(mother, "north").exclusive(Lane), "arriving/north/*_north_*"
+    else:
+        held, found = ReceiptLog(mother, "north").exclusive(), "landing/north/*/*"
     before, images = relay.verdict(), relay.images(_IMAGES)
-    with directory_lock(mother / lock / "north"), relay.sending(images) as scanners:
+    with held, relay.sending(images) as scanners:
         wait_until(lambda: list(mother.glob(found)), "the gate has something in hand")
         for process in road.processes("mother.inbox.gate", " commit"):
             process.signal(signal.SIGKILL)

@@ -7,13 +7,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydicom.uid import CTImageStorage
 
+from bench.raw_sender import RawAssociation
 from mysql_utilities.events import Event, Kind
 from tackybox.demo.phantom import write_ct_study
 from tackybox.demo.stack import LOOPBACK, Daughter, Mother, Stack
+from tackybox.spool import Landing, Lane
 from tests.journey.conftest import count, digests, events, files, kill_inbox, waiting
 from tests.peers import orthanc, require, storescp, wait_until, wheel_files
 
+_HIGH_PRIORITY = 1  # PS3.7 9.3.1.1
 QUICK = {"receipts_interval_s": 0.3, "backoff_cap_s": 2}
 
 
@@ -159,6 +163,26 @@ def test_every_file_of_the_wheels_reaches_dcmtk_and_orthanc_unchanged(stack: Sta
         assert all(settled_in & set(path.parts) for path in waiting(mother.spool))
         for event in done():
             assert event.kind == Kind.STORED or event.detail, event
+
+
+def test_a_high_image_does_not_wait_until_lower_ones_are_verified(stack: Stack) -> None:
+    address, archive = stack.start_archive("archive", "ARCHIVE")
+    mother = stack.start_mother("mother", address)
+    daughter = stack.start_daughter("north", mother.destination, **QUICK)
+    _, paths = write_ct_study(stack.workdir / "ct", 4)
+    send(daughter, paths[0])
+    wait_until(lambda: len(files(archive)) == 1, "the relay is at work")
+    with Landing(mother.spool, "north").exclusive((Lane.MEDIUM,)):
+        send(daughter, *paths[1:3])
+        wait_until(
+            lambda: len(list(mother.spool.glob("arriving/north/*_north_*"))) == 2,
+            "two have arrived",
+        )
+        with RawAssociation((LOOPBACK, daughter.port), daughter.aet, [CTImageStorage]) as scanner:
+            assert scanner.store(scanner.message(paths[3], _HIGH_PRIORITY)) == 0
+        wait_until(lambda: len(files(archive)) == 2, "the urgent one is archived")
+        assert digests(files(archive)) == digests([paths[0], paths[3]])
+    wait_until(lambda: len(files(archive)) == 4, "all are archived")
 
 
 def _storescu_can_send(path: Path) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from mother.inbox.commit import Announced, Commit
 from mysql_utilities.events import Kind
 from mysql_utilities.recorder import Recorder
-from tackybox.spool import Landing, ReceiptLog, Spool
+from tackybox.spool import Landing, Lane, ReceiptLog, Spool
 from tackybox.spool import landing as landing_module
 from tests.journey.conftest import events
 from tests.mother.inbox.conftest import write_item
@@ -108,6 +110,17 @@ def test_what_is_left_over_and_was_not_signed_is_discarded_if_it_is_bad(
     commit.finish_left_over()
     assert not list(spool.root.rglob(one.item.name))
     assert not list(ReceiptLog(spool.root, "north").read_after(0))
+
+
+def test_a_lane_does_not_wait_for_the_commit_of_another(spool: Spool, commit: Commit) -> None:
+    first, second = arrived(spool, 2)
+    urgent, other = replace(first, lane=Lane.HIGH), replace(second, lane=Lane.LOW)
+    with ThreadPoolExecutor(1) as pool:
+        with Landing(spool.root, "north").exclusive((Lane.LOW,)):
+            waiting = pool.submit(commit.commit, [other])
+            assert [a["kind"] for a in commit.commit([urgent])] == ["landed"]
+            assert not waiting.done()
+        assert [a["kind"] for a in waiting.result(60)] == ["landed"]
 
 
 def test_an_item_that_is_named_twice_is_taken_once_and_signed_for_in_both_answers(

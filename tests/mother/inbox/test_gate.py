@@ -141,9 +141,10 @@ def test_receipts_wait_for_a_commit_that_is_being_written(gate: Gate) -> None:
     assert "late" in out
 
 
-def test_receipts_wait_for_a_commit_that_is_being_verified(gate: Gate) -> None:
+@pytest.mark.parametrize("lane", Lane)
+def test_receipts_wait_for_a_commit_that_is_being_verified(gate: Gate, lane: Lane) -> None:
     gate.ssh("receipts --after 0")
-    with Landing(gate.spool, "north").exclusive():
+    with Landing(gate.spool, "north").exclusive((lane,)):
         waiting = subprocess.Popen(
             [*gate.ssh_words(), LOOPBACK, "receipts --after 0"],
             stdout=subprocess.PIPE,
