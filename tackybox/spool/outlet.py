@@ -325,11 +325,6 @@ class Outlet:
                     oldest = name, directory
         return Tally(count, Entry.named(oldest[1], oldest[0]) if oldest else None)
 
-    def next_due_s(self) -> float | None:
-        """When the next deferred entry is due (Unix time; 0: maybe now), or None."""
-        due_s = [window.next_due_s() for window in self._deferred.values()]
-        return min((one for one in due_s if one is not None), default=None)
-
     @property
     def passes(self) -> int:
         """How many times this object has read a directory through to find what is next."""

@@ -157,15 +157,6 @@ class Window:
                 if len(self._keys) - self._at > WINDOW_ENTRIES + WINDOW_ENTRIES // 4:
                     self._hold(self._keys[self._at :], self._beyond)
 
-    def next_due_s(self) -> float | None:
-        """When there may be something to take (Unix time; 0: now), or None if there is nothing."""
-        with self._lock:
-            self._look(time.time())
-            if self._pass is not None:
-                return 0.0
-            key = self._keys[self._at] if self._at < len(self._keys) else self._beyond
-            return None if key == _END else self._due_s(key)
-
     def _look(self, now_s: float) -> None:
         """Read a slice of the directory, if it must be read."""
         if self._pass is None and self._must_look(now_s):

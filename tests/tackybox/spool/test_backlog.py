@@ -90,7 +90,6 @@ def test_many_that_are_deferred_cost_a_claim_no_pass(outlet: Outlet) -> None:
         (entry,) = outlet.claim(1)
         outlet.defer(entry, later_s - 500)
     assert outlet.passes - before <= 2 + 3
-    assert outlet.next_due_s() == later_s - 500
 
 
 def test_a_high_item_goes_first_and_no_lower_lane_is_read_for_it(
