@@ -325,7 +325,7 @@ class Courier:
 
     def _deliver(self, way: _Way, entries: list[Entry]) -> None:
         """Push `entries`, and what comes before rsync is ready, and have them signed for."""
-        compress = self._compress(way, entries)
+        compress, urgent = self._compress(way, entries), entries[0].lane is Lane.HIGH
         started_s = time.monotonic()
 
         def when_ready() -> Sequence[Entry]:
@@ -336,7 +336,6 @@ class Courier:
             return entries
 
         try:
-            urgent = entries[0].lane is Lane.HIGH
             compressed = way.road.push(when_ready, compress=compress, urgent=urgent)
         except NoRoomError:
             way.push_failed = True

@@ -151,7 +151,7 @@ class Courier:
         return [number for number, one in enumerate(self._carriers) if one.is_associated]
 
     def _is_alone(self) -> bool:
-        """Whether no carrier holds an association, and one waits for one at most."""
+        """Whether no carrier holds an association, and no more than one waits for one."""
         return self._board.processes == 1 and not self._held() and self._openings.count <= 1
 
     def _is_needed(self, number: int) -> bool:
