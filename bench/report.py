@@ -88,7 +88,7 @@ def _goal_line(goal: Goal, results: Results) -> str:
     if compared is not None:
         middle, least, most = compared
         ratio = f"{figure(middle)} ({figure(least)} to {figure(most)})" if goal.theirs else ""
-        verdict = "yes" if goal.is_reached(middle) else "**no**"
+        verdict = "yes" if goal.is_reached(goal.decisive(*compared)) else "**no**"
         verdict = verdict if goal.is_asked else "to compare"
     cells = (goal.what, goal.against, ours, theirs, ratio, goal.said(), verdict)
     return f"| {' | '.join(cells)} |"

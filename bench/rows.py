@@ -102,6 +102,7 @@ class Goal:
     at_most: float | None = None
     aim: str = ""
     plus: float | None = None  # instead of a ratio: ours may be so much more
+    always: bool = False  # asked of every round, not of their median
 
     def said(self) -> str:
         """The goal in words."""
@@ -112,12 +113,19 @@ class Goal:
             return ""
         text = f"≥ {self.at_least:g}{unit}" if self.at_least is not None else ""
         text = text or f"≤ {self.at_most:g}{unit}"
+        text += ", in each round" if self.always else ""
         return f"{text}, {self.aim}" if self.aim else text
 
     @property
     def is_asked(self) -> bool:
         """Whether there is anything to reach."""
         return (self.at_least, self.at_most, self.plus) != (None, None, None)
+
+    def decisive(self, middle: float, least: float, most: float) -> float:
+        """Of what `compared` gave the figure that must be reached."""
+        if not self.always:
+            return middle
+        return most if self.at_least is None else least
 
     def is_reached(self, value: float) -> bool:
         """Whether `value` of `compare` is what the issue asks for."""

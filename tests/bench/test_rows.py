@@ -42,6 +42,14 @@ def test_a_goal_without_a_peer_is_about_our_own_figure():
     assert results([90.0, 80.0, 120.0], []).compared(goal) == (90.0, 80.0, 120.0)
 
 
+def test_what_is_asked_of_every_round_is_told_by_the_worst_one():
+    goal = Goal("latency", "", OURS, None, at_most=100.0, always=True)
+    assert goal.decisive(90.0, 80.0, 120.0) == 120.0
+    assert goal.said() == "≤ 100, in each round"
+    rate = Goal("receive", "theirs", OURS, THEIRS, at_least=2.0, always=True)
+    assert rate.decisive(2.5, 1.9, 3.0) == 1.9
+
+
 def test_what_was_not_measured_is_neither_reached_nor_missed():
     goal = Goal("receive", "theirs", OURS, THEIRS, at_least=2.0)
     assert results([1.0], []).compared(goal) is None
