@@ -106,8 +106,8 @@ class Road:
     @property
     def is_open(self) -> bool:
         """Whether we were greeted and the connection stands, as far as is known without asking."""
-        session = self._session
-        return self._greeted and session is not None and session.is_alive
+        sessions = [one for one in (self._session, self._urgent) if one is not None]
+        return self._greeted and bool(sessions) and all(one.is_alive for one in sessions)
 
     def open(self) -> None:
         """Connect and be greeted; raises RoadError. `identity` is then the mother's spool."""

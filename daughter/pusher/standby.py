@@ -2,9 +2,10 @@
 
 An rsync that is to read names from its standard input sets its connection up before it does. So
 some are kept that far, and a push costs neither a start nor the round trips of one. Promises: one
-that stands by has claimed nothing; at most `WAITING` do, all as the last push wanted them; while a
-push is under way the last one is kept for an urgent push; one that ended is not started again more
-often than every `_RESTART_S`, because a mother may be refusing it.
+that stands by has claimed nothing; at most `WAITING` do, all as the last push wanted them, an
+urgent one only if it was alone; while a push is under way one is kept for an urgent push, and of
+those that wait one that is ready; one that ended is not started again more often than every
+`_RESTART_S`, because a mother may be refusing it.
 Not promised: that one is ready, or even that it lives. Then a push starts one for itself.
 
 A push ends when rsync has said its goodbyes: everything that it could write is in place at the
@@ -161,7 +162,7 @@ class Standbys:
         return rsync.compress
 
     def refill(self) -> None:
-        """Have as many stand by as there should be, as the last push wanted them."""
+        """Have as many stand by as there should be."""
         with self._lock:
             self._sort_out()
             while (

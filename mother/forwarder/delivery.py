@@ -168,7 +168,10 @@ class Carrier:
             self._failure = error
 
     def _associate(self, pair: Pair, address: ArchiveAddress) -> StorageAssociation | None:
-        """An association that was negotiated for `pair`, or None if all must wait."""
+        """An association that was negotiated for `pair`, or None if all must wait.
+
+        While it is awaited what was in hand may be put back.
+        """
         self._pause_s = 0.0
         if self._stop.is_set() or self._presence.current != address:
             self.rest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -15,7 +16,7 @@ from tackybox.demo.phantom import write_ct_study
 from tackybox.demo.stack import LOOPBACK, Daughter, Mother, Stack
 from tackybox.spool import Landing, Lane
 from tests.journey.conftest import count, digests, events, files, kill_inbox, waiting
-from tests.peers import orthanc, require, storescp, wait_until, wheel_files
+from tests.peers import orthanc, pids_of, require, storescp, wait_until, wheel_files
 
 _HIGH_PRIORITY = 1  # PS3.7 9.3.1.1
 QUICK = {"receipts_interval_s": 0.3, "backoff_cap_s": 2}
@@ -183,6 +184,21 @@ def test_a_high_image_does_not_wait_until_lower_ones_are_verified(stack: Stack) 
         wait_until(lambda: len(files(archive)) == 2, "the urgent one is archived")
         assert digests(files(archive)) == digests([paths[0], paths[3]])
     wait_until(lambda: len(files(archive)) == 4, "all are archived")
+
+
+def test_when_the_high_lanes_session_ends_the_road_is_opened_again_at_once(stack: Stack) -> None:
+    address, archive = stack.start_archive("archive", "ARCHIVE")
+    mother = stack.start_mother("mother", address)
+    daughter = stack.start_daughter("north", mother.destination, **QUICK)
+    _, paths = write_ct_study(stack.workdir / "ct", 2)
+    send(daughter, paths[0])
+    wait_until(lambda: len(files(archive)) == 1, "the relay is at work")
+    first, second = sorted(pids_of("mother.inbox.gate", str(mother.spool), " commit"))
+    os.kill(second, signal.SIGKILL)
+    wait_until(lambda: count(daughter.spool, Kind.OUTLET_UP) == 1, "it is noticed and mended")
+    assert first not in pids_of("mother.inbox.gate", str(mother.spool), " commit")
+    send(daughter, paths[1])
+    wait_until(lambda: len(files(archive)) == 2, "all are archived")
 
 
 def _storescu_can_send(path: Path) -> bool:
