@@ -180,8 +180,7 @@ class Carrier:
         known = self._address == address and pair in self._contexts
         if kept is not None and known and (kept.is_open or not kept.accepted):
             # Where it was refused long ago, somebody may have enabled it meanwhile.
-            is_settled = pair in kept.accepted or not self._is_old()
-            if is_settled:
+            if pair in kept.accepted or not self._is_old():
                 return kept
         self.rest()
         wanted = with_fallbacks([pair] if known else [pair, *self._look_ahead()])
