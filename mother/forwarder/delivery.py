@@ -179,8 +179,8 @@ class Carrier:
         kept = self._association
         known = self._address == address and pair in self._contexts
         if kept is not None and known and (kept.is_open or not kept.accepted):
-            # Where it was refused long ago, somebody may have enabled it meanwhile.
-            if pair in kept.accepted or not self._is_old():
+            is_settled = pair in kept.accepted or not self._is_old()
+            if is_settled:  # else somebody may have enabled it since it was refused
                 return kept
         self.rest()
         wanted = with_fallbacks([pair] if known else [pair, *self._look_ahead()])
